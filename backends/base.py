@@ -1,0 +1,393 @@
+"""The interface every backend speaks, and the loader of its facts.
+
+How to add a backend
+    1. Make a folder beside the others with `facts.toml` (shape: `gateway.core.facts`), `wire.py`
+       (pure: spec → requests, `convert(row)`, reply → `Snapshot`) and `backend.py` (a `Backend`;
+       the only file that imports the vendor's SDK, inside functions).
+    2. Add one line to `backends/registry.py`, or an entry point in the group `tunegate.backends`.
+    3. If it needs an SDK, add an extra to `pyproject.toml` and name it in the facts.
+    4. Run `make test`: the contract suite picks it up by its registry name.
+
+What a backend lacks, its facts say, and the call raises `Unsupported`. Lifecycle calls return at
+once; only `stage` may take as long as its bytes. Polling, retrying and counting belong to the
+reconciler, errors are classified here by type and status, never by message text.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gateway.core.errors import BackendError, SettingsError, Unsupported
+from gateway.core.facts import (
+    Confidence,
+    Facts,
+    Handling,
+    Lifecycle,
+    Lookup,
+    LookupHow,
+    ModelFacts,
+    Offer,
+    PriceItem,
+    PriceLine,
+    PriceUnit,
+    Source,
+)
+from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Snapshot
+from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
+from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
+from gateway.core.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file where the backend can read it: the provider's file id or URI."""
+
+    file: ProviderFile
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a job that outlives its caller must know: the command to run when training has ended."""
+
+    job_id: str
+    folder: Path
+    when_done: tuple[str, ...] = ()
+
+
+class NoOptions(BaseModel):
+    """`options.<backend>` of a backend that takes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backend(ABC):
+    """One place that can fine-tune. Constructing it does no I/O and imports no SDK.
+
+    Args:
+        facts: what is known of this backend.
+        home: folder this backend may keep its own files in (caches, base models).
+
+    Attributes:
+        options: pydantic model of `options.<backend>` in a spec.
+    """
+
+    options: ClassVar[type[BaseModel]] = NoOptions
+
+    def __init__(self, facts: Facts, home: Path) -> None:
+        self.facts = facts
+        self.home = home
+
+    @property
+    def name(self) -> str:
+        return self.facts.backend
+
+    # -- planning: pure, no network, no SDK ------------------------------------------------------
+
+    @abstractmethod
+    def translate(
+        self, spec: JobSpec, target: CandidateKey, profile: DataProfile, fit: Fit | None
+    ) -> Translation:
+        """The exact requests for this candidate; every spec field kept, changed or refused."""
+
+    @abstractmethod
+    def format(self, model: ModelFacts, task: str) -> str:
+        """Name of the data format this model's training files have (`openai-chat`, …)."""
+
+    @abstractmethod
+    def convert(self, format: str) -> Convert:
+        """The pure row converter of that format."""
+
+    @abstractmethod
+    def counter(self, model: ModelFacts) -> TokenCounter:
+        """How rows are counted for this model, as they will be billed."""
+
+    def resolve(self, name: str) -> ModelFacts | None:
+        """The model users call `name`; None when it is not offered here. The local runner
+        also answers for any Hugging Face id or path."""
+        return self.facts.model(name)
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Machines this backend would train on; empty for managed backends. Imports no SDK."""
+        return ()
+
+    # -- lifecycle: the only part that touches a network or a process -----------------------------
+
+    def stage(self, file: ProviderFile, path: Path, *, key: str) -> Staged:
+        """Bring a file to the backend. Content-addressed: the same bytes are not sent twice, and
+        a lost reply is found again by listing."""
+        raise self._lacks("stage")
+
+    def submit(
+        self, translation: Translation, staged: Sequence[Staged], *, key: str, handover: Handover
+    ) -> RemoteRef:
+        """Start the job. The same key is the same job, whatever crashed in between."""
+        raise self._lacks("submit")
+
+    def find(self, key: str) -> RemoteRef | None:
+        """The job submitted under this key, or None when there is none."""
+        raise self._lacks("find")
+
+    def poll(self, ref: RemoteRef) -> Snapshot:
+        raise self._lacks("poll")
+
+    def events(self, ref: RemoteRef, *, after: str | None = None) -> tuple[Event, ...]:
+        """Events newer than the one with id `after`, oldest first."""
+        return ()
+
+    def cancel(self, ref: RemoteRef) -> Snapshot:
+        """Ask for the end. On a job that is finished or gone: no error."""
+        raise self._lacks("cancel")
+
+    def pause(self, ref: RemoteRef) -> Snapshot:
+        raise self._lacks("pause")
+
+    def resume(self, ref: RemoteRef) -> Snapshot:
+        raise self._lacks("resume")
+
+    def artifacts(self, ref: RemoteRef) -> tuple[Artifact, ...]:
+        raise self._lacks("artifacts")
+
+    def deploy(self, ref: RemoteRef) -> Artifact:
+        raise self._lacks("deploy")
+
+    def undeploy(self, ref: RemoteRef) -> None:
+        raise self._lacks("undeploy")
+
+    def delete(self, ref: RemoteRef) -> None:
+        """Remove what was uploaded and left at the backend. On a job that is gone: no error."""
+        raise self._lacks("delete")
+
+    # -- inference --------------------------------------------------------------------------------
+
+    def complete(
+        self, model_ref: str, batch: Sequence[Sequence[ChatMessage]], *, max_output_tokens: int
+    ) -> tuple[Completion, ...]:
+        """Answers to a batch of chats, greedy. `model_ref` is an artifact's callable id, or a base
+        model's name."""
+        raise self._lacks("complete")
+
+    def stream(
+        self, model_ref: str, messages: Sequence[ChatMessage], *, max_output_tokens: int
+    ) -> Iterator[str]:
+        """Pieces of one answer as they come; the default gives the whole answer at once."""
+        yield self.complete(model_ref, [messages], max_output_tokens=max_output_tokens)[0].text
+
+    def score(
+        self, model_ref: str, examples: Sequence[tuple[Sequence[Message], Message]]
+    ) -> tuple[Score, ...]:
+        """Log-probability of each answer given its prompt."""
+        raise self._lacks("score")
+
+    def classify(self, error: Exception) -> BackendError:
+        """The typed error for an exception of the vendor's SDK, by its type and status."""
+        if isinstance(error, BackendError):
+            return error
+        return BackendError(f"failed with {type(error).__name__}", backend=self.name)
+
+    def preview(self, model: ModelFacts, row: Row) -> list[tuple[str, bool]]:
+        """The row exactly as the model sees it, in pieces; True marks trained tokens."""
+        raise self._lacks("preview")
+
+    def _lacks(self, call: str) -> Unsupported:
+        return Unsupported(
+            f"{self.facts.title} cannot `{call}` through Tunegate yet",
+            place=self.name,
+            fix="choose a backend that can: `tunegate backends list`",
+        )
+
+
+# -- facts.toml ----------------------------------------------------------------------------------
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Source(_Table):
+    url: str
+    as_of: date
+    confidence: Confidence
+    note: str = ""
+
+
+class _Lookup(_Table):
+    how: LookupHow
+    text: str
+    source: str
+
+
+class _Model(_Table):
+    name: str
+    id: str
+    family: str
+    regions: tuple[str, ...]
+    offers: tuple[str, ...]
+    tasks: tuple[Literal["sft", "dpo"], ...]
+    methods: tuple[Literal["lora", "qlora", "full"], ...]
+    tokenizer: str
+    source: str
+    aliases: tuple[str, ...] = ()
+    max_tokens_per_row: int | None = None
+    min_rows: int = 1
+    max_rows: int | None = None
+    tools: bool = False
+    parameters: int | None = None
+
+
+class _Offer(_Table):
+    name: str
+    residency: str = Field(pattern=r"^(local|region|global|zone:[a-z]{2})$")
+    text: str
+    source: str
+
+
+class _Lifecycle(_Table):
+    what: Literal["training", "serving"]
+    models: tuple[str, ...]
+    text: str
+    source: str
+    starts: date | None = Field(None, alias="from")
+    until: date | None = None
+    requires: str | None = None
+
+
+class _Handling(_Table):
+    attribute: str
+    value: bool | str | tuple[str, ...]
+    text: str
+    source: str
+
+
+class _Price(_Table):
+    item: PriceItem
+    models: tuple[str, ...]
+    regions: tuple[str, ...] = ("*",)
+    offers: tuple[str, ...] = ("*",)
+    value: Decimal = Field(ge=0)
+    unit: PriceUnit
+    source: str
+    starts: date | None = Field(None, alias="from")
+    until: date | None = None
+    currency: str = "USD"
+
+
+class _FactsFile(_Table):
+    schema_: Literal[1] = Field(alias="schema")
+    backend: str
+    title: str
+    kind: Literal["managed", "local"]
+    package: str | None = None
+    extra: str | None = None
+    sources: dict[str, _Source]
+    lookup: _Lookup
+    models: tuple[_Model, ...] = ()
+    offers: tuple[_Offer, ...] = ()
+    lifecycle: tuple[_Lifecycle, ...] = ()
+    handling: tuple[_Handling, ...] = ()
+    prices: tuple[_Price, ...] = ()
+
+
+@cache
+def load_facts(path: Path) -> Facts:
+    """Read one `facts.toml`; floats become `Decimal`, every source name is resolved.
+
+    Raises:
+        SettingsError: the file does not have the shape of `gateway.core.facts`, or names a source,
+            model or offer that it does not define.
+    """
+    try:
+        with path.open("rb") as file:
+            table = _FactsFile.model_validate(tomllib.load(file, parse_float=Decimal))
+        return _assemble(table)
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise SettingsError(f"these facts cannot be used: {error}", place=str(path)) from error
+    except ValidationError as error:
+        where = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(f"these facts cannot be used: {where}", place=str(path)) from error
+
+
+def _assemble(table: _FactsFile) -> Facts:
+    sources = {name: Source(name=name, **dict(source)) for name, source in table.sources.items()}
+    known = {model.name for model in table.models}
+
+    def sourced(row: BaseModel) -> dict[str, Any]:
+        values = dict(row)
+        return {**values, "source": sources[values["source"]]}
+
+    for row in (*table.lifecycle, *table.prices):
+        if unknown := set(row.models) - known - {"*"}:
+            raise KeyError(f"{sorted(unknown)} is no model of this file")
+    for model in table.models:
+        if unknown := set(model.offers) - {offer.name for offer in table.offers}:
+            raise KeyError(f"{sorted(unknown)} is no offer of this file")
+    return Facts(
+        backend=table.backend,
+        title=table.title,
+        kind=table.kind,
+        package=table.package,
+        extra=table.extra,
+        sources=tuple(sources.values()),
+        lookup=Lookup(**sourced(table.lookup)),
+        models=tuple(ModelFacts(**sourced(row)) for row in table.models),
+        offers=tuple(Offer(**sourced(row)) for row in table.offers),
+        lifecycle=tuple(Lifecycle(**sourced(row)) for row in table.lifecycle),
+        handling=tuple(Handling(**sourced(row)) for row in table.handling),
+        prices=tuple(PriceLine(**sourced(row)) for row in table.prices),
+    )
+
+
+class ProxyCounter:
+    """Counts by UTF-8 bytes where a vendor publishes no tokenizer; `band` says how wrong it may be."""
+
+    def __init__(self, name: str, *, bytes_per_token: float, per_message: int, band: float) -> None:
+        self.method = f"{name} (proxy, ±{band:.0%})"
+        self.band = band
+        self._bytes_per_token = bytes_per_token
+        self._per_message = per_message
+
+    def count(self, row: Row) -> int:
+        turns = (*row.messages, *row.chosen, *row.rejected)
+        size = sum(
+            len(turn.content.encode()) + sum(len(call.arguments) for call in turn.tool_calls)
+            for turn in turns
+        )
+        return round(size / self._bytes_per_token) + self._per_message * len(turns)
+
+
+def every_field(spec: JobSpec) -> Iterator[tuple[str, object]]:
+    """Dotted path and JSON value of every leaf of a spec: what a translation must account for."""
+    yield from _leaves(spec.to_json(), "")
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        yield path, value
+
+
+def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+    """`options.<backend>` as that backend's own model; pydantic's error is the caller's to report."""
+    return TypeAdapter(model).validate_python(dict(values))
+
+
+def utc(moment: datetime) -> datetime:
+    """Refuse naive times at the door: a clock without a zone is a bug."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment

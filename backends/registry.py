@@ -1,0 +1,88 @@
+"""Names → backends. Built-in and outside backends enter by the same door.
+
+A line is a dotted path to a `Backend` class and the folder of its facts; nothing is imported until
+asked for. Outside packages add theirs through entry points in the group `tunegate.backends`, each
+naming a `Registration`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from backends.base import Backend, load_facts
+from gateway.core.errors import SettingsError
+from gateway.core.facts import Facts
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Where a backend's class and facts are, and how to install what it needs."""
+
+    path: str  # "package.module:Class"
+    facts: Path
+    install: str
+
+
+def _built_in(path: str, facts: str, extra: str) -> Registration:
+    return Registration(path, _HERE / facts, f"pip install 'tunegate[{extra}]'")
+
+
+BUILT_IN: Mapping[str, Registration] = {
+    "openai": _built_in("backends.openai.backend:OpenAIBackend", "openai/facts.toml", "openai"),
+    "azure": _built_in("backends.openai.backend:OpenAIBackend", "openai/facts-azure.toml", "openai"),
+    "compatible": _built_in(
+        "backends.openai.backend:OpenAIBackend", "openai/facts-compatible.toml", "openai"
+    ),
+    "bedrock": _built_in("backends.bedrock.backend:BedrockBackend", "bedrock/facts.toml", "bedrock"),
+    "vertex": _built_in("backends.vertex.backend:VertexBackend", "vertex/facts.toml", "vertex"),
+    "local": _built_in("backends.local.backend:LocalBackend", "local/facts.toml", "local"),
+}
+
+
+@cache
+def registrations() -> Mapping[str, Registration]:
+    """Every registered backend, built-in first; an outside package cannot replace a built-in."""
+    outside = {point.name: point.load() for point in entry_points(group="tunegate.backends")}
+    return {**BUILT_IN, **{name: found for name, found in outside.items() if name not in BUILT_IN}}
+
+
+def names() -> tuple[str, ...]:
+    return tuple(registrations())
+
+
+def facts(name: str) -> Facts:
+    """A backend's facts; no SDK is imported.
+
+    Raises:
+        SettingsError: no backend has this name.
+    """
+    return load_facts(_registration(name).facts)
+
+
+def create(name: str, home: Path) -> Backend:
+    """A backend, constructed; its SDK is imported only when a lifecycle call needs it."""
+    registration = _registration(name)
+    module, _, attribute = registration.path.partition(":")
+    cls: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return cls(facts(name), home)
+
+
+def install_hint(name: str) -> str:
+    return _registration(name).install
+
+
+def _registration(name: str) -> Registration:
+    try:
+        return registrations()[name]
+    except KeyError:
+        raise SettingsError(
+            f"no backend is called {name!r}",
+            fix=f"the registered ones are {', '.join(names())}",
+        ) from None

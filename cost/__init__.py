@@ -1,0 +1,1 @@
+"""What a job costs, how long it takes, and whether it fits."""

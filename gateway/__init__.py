@@ -1,0 +1,1 @@
+"""Tunegate: one fine-tuning job spec, every place that could run it."""

@@ -1,0 +1,1 @@
+"""The ground floor: types only. Imports nothing of ours, and no SDK."""

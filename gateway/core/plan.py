@@ -1,0 +1,378 @@
+"""The plan: every candidate with its verdict, reasons, price, time and translation; and the choice.
+
+Exchanged types are frozen; `Plan.to_json` is the stable, versioned JSON of `tunegate plan --json`:
+money is a decimal string, unknown is null, times are ISO 8601 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from gateway.core.classes import DataClass
+from gateway.core.facts import Confidence, Source
+from gateway.core.gate import Decision, Trust
+from gateway.core.rows import Split
+
+PLAN_SCHEMA = "tunegate.plan/1"
+
+
+class Verdict(StrEnum):
+    """The first that applies, in this order; all reasons are listed whichever comes first."""
+
+    UNSUPPORTED = "unsupported"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"
+    UNPRICED = "unpriced"
+    ALLOWED = "allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateKey:
+    """Backend × model × region × offer."""
+
+    backend: str
+    model: str
+    region: str
+    offer: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.model} · {self.region} · {self.offer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a verdict holds. A reason whose `verdict` is `allowed` informs (a warning, a note)."""
+
+    verdict: Verdict
+    code: str
+    text: str
+    rule: str | None = None
+    source: Source | None = None
+    fix: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "verdict": str(self.verdict),
+            "code": self.code,
+            "text": self.text,
+            "rule": self.rule,
+            "source": _source(self.source),
+            "fix": self.fix,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Low, likely and high of one quantity."""
+
+    low: Decimal
+    likely: Decimal
+    high: Decimal
+
+    def __add__(self, other: Range) -> Range:
+        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+    @classmethod
+    def exactly(cls, value: Decimal) -> Range:
+        return cls(value, value, value)
+
+    def to_json(self) -> dict[str, str]:
+        return {"low": str(self.low), "likely": str(self.likely), "high": str(self.high)}
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    """One named cost: quantity × price = usd. `usd` is rounded to the cent; quantity is not."""
+
+    name: str
+    quantity: Decimal
+    unit: str
+    price: Decimal
+    usd: Range
+    source: Source
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "quantity": str(self.quantity),
+            "unit": self.unit,
+            "price": str(self.price),
+            "usd": self.usd.to_json(),
+            "source": self.source.url,
+            "as_of": self.source.as_of.isoformat(),
+            "confidence": str(self.source.confidence),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Named line items and their sums. `None` means not priced, never zero.
+
+    `lines` that recur monthly carry the whole horizon in `usd`.
+    """
+
+    training_usd: Range | None
+    serving_usd_month: Decimal | None
+    total_usd: Range | None
+    lines: tuple[LineItem, ...] = ()
+    unpriced: tuple[str, ...] = ()  # what has no price, in words
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "training_usd": self.training_usd and self.training_usd.to_json(),
+            "serving_usd_month": None if self.serving_usd_month is None else str(self.serving_usd_month),
+            "total_usd": self.total_usd and self.total_usd.to_json(),
+            "lines": [line.to_json() for line in self.lines],
+            "unpriced": list(self.unpriced),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine one could train on: this one, or one to rent. Memory in GiB."""
+
+    name: str
+    gpu: str | None
+    gpus: int
+    gpu_memory_gib: float
+    cpu_cores: int
+    memory_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How training fits on a machine, and what every `auto` became there, with the reason.
+
+    `parts_gib` adds up to `memory_gib`. `choices` maps a setting to (value, why).
+    """
+
+    machine: Machine
+    fits: bool
+    memory_gib: float
+    parts_gib: Mapping[str, float]
+    hours: Range
+    choices: Mapping[str, tuple[object, str]]
+    why_not: str | None = None
+
+
+FieldAction = Literal["kept", "changed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOutcome:
+    """What became of one spec field in a translation. `before` and `after` are JSON values."""
+
+    path: str
+    action: FieldAction
+    before: object
+    after: object = None
+    why: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "action": self.action,
+            "from": self.before,
+            "to": self.after,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """One exact call: the provider's operation name and its body."""
+
+    operation: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFile:
+    """One data file as the provider will get it. `rows_in == rows_out + sum(refused.values())`."""
+
+    name: str
+    split: Split
+    format: str
+    rows_in: int
+    rows_out: int
+    refused: Mapping[str, int]
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Exact provider requests, their files, and what became of every spec field. No row text."""
+
+    requests: tuple[ProviderRequest, ...]
+    files: tuple[ProviderFile, ...]
+    fields: tuple[FieldOutcome, ...]
+
+    @property
+    def refused(self) -> tuple[FieldOutcome, ...]:
+        return tuple(outcome for outcome in self.fields if outcome.action == "refused")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "requests": [{"operation": r.operation, "body": dict(r.body)} for r in self.requests],
+            "files": [
+                {
+                    "name": f.name,
+                    "format": f.format,
+                    "rows_in": f.rows_in,
+                    "rows_out": f.rows_out,
+                    "refused": dict(f.refused),
+                    "sha256": f.sha256,
+                }
+                for f in self.files
+            ],
+            "fields": [outcome.to_json() for outcome in self.fields],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One place that could run the job, judged.
+
+    `selectable` is False for an allowed candidate that is over budget or past the deadline;
+    its reasons say so.
+    """
+
+    key: CandidateKey
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    tokens: int | None
+    tokens_method: str | None
+    billed_tokens: int | None
+    estimate: Estimate
+    duration_h: Range | None
+    memory_gib: float | None
+    translation: Translation | None
+    decision: Decision | None
+    fit: Fit | None = None
+    selectable: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "backend": self.key.backend,
+            "model": self.key.model,
+            "region": self.key.region,
+            "offer": self.key.offer,
+            "verdict": str(self.verdict),
+            "selectable": self.verdict is Verdict.ALLOWED and self.selectable,
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "tokens": self.tokens,
+            "tokens_method": self.tokens_method,
+            "billed_tokens": self.billed_tokens,
+            "estimate": self.estimate.to_json(),
+            "duration_h": self.duration_h and self.duration_h.to_json(),
+            "memory_gib": self.memory_gib,
+            "choices": {
+                name: {"value": value, "why": why}
+                for name, (value, why) in (self.fit.choices if self.fit else {}).items()
+            },
+            "translation": self.translation and self.translation.to_json(),
+            "decision": self.decision and self.decision.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The smallest change that would allow a candidate that is denied today."""
+
+    candidate: CandidateKey
+    change: str
+    saves_usd: Decimal | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "candidate": str(self.candidate),
+            "change": self.change,
+            "saves_usd": None if self.saves_usd is None else str(self.saves_usd),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """The dataset as the plan shows it: counts and classes, no text."""
+
+    rows: int
+    used: int
+    refused: Mapping[str, int]
+    split_rows: Mapping[Split, int]
+    tokens: int | None
+    tokens_method: str | None
+    hash: str
+    declared: DataClass
+    detected: DataClass | None
+    effective: DataClass
+    scanned: bool
+    findings: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "used": self.used,
+            "refused": dict(self.refused),
+            "splits": dict(self.split_rows),
+            "tokens": self.tokens,
+            "tokens_method": self.tokens_method,
+            "hash": self.hash,
+            "class": {
+                "declared": str(self.declared),
+                "detected": None if self.detected is None else str(self.detected),
+                "effective": str(self.effective),
+            },
+            "scanned": self.scanned,
+            "findings": dict(self.findings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All candidates, and the choice. `chosen` is None when nothing may run; `why` says why."""
+
+    spec_hash: str
+    as_of: date
+    trust: Trust
+    policy_hash: str
+    data: DataSummary
+    candidates: tuple[Candidate, ...]
+    chosen: CandidateKey | None
+    why: str
+    openings: tuple[Opening, ...] = field(default=())
+
+    def candidate(self, key: CandidateKey) -> Candidate:
+        return next(candidate for candidate in self.candidates if candidate.key == key)
+
+    @property
+    def chosen_candidate(self) -> Candidate | None:
+        return None if self.chosen is None else self.candidate(self.chosen)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": PLAN_SCHEMA,
+            "spec_hash": self.spec_hash,
+            "as_of": self.as_of.isoformat(),
+            "trust": self.trust,
+            "policy_hash": self.policy_hash,
+            "data": self.data.to_json(),
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "chosen": None if self.chosen is None else str(self.chosen),
+            "why": self.why,
+            "openings": [opening.to_json() for opening in self.openings],
+        }
+
+
+def _source(source: Source | None) -> dict[str, str] | None:
+    if source is None:
+        return None
+    return {
+        "url": source.url,
+        "as_of": source.as_of.isoformat(),
+        "confidence": str(Confidence(source.confidence)),
+    }
