@@ -37,9 +37,7 @@ def parse_spec(text: str, *, place: str = "spec") -> JobSpec:
     try:
         tree = YAML(typ="rt", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     except MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark else None
-        problem = SpecProblem("(file)", str(error.problem or "not valid YAML"), line=line)
+        problem = _syntax_problem(cast("Any", error))
         raise SpecError("this is not valid YAML", place=place, problems=(problem,)) from None
     except YAMLError:
         raise SpecError("this is not valid YAML", place=place, fix="check its encoding: UTF-8") from None
@@ -95,6 +93,12 @@ def problems_of(
             joined = "; or ".join(dict.fromkeys(by_path[dotted]))
             problems[dotted, "value"] = SpecProblem(dotted, joined, line=line)
     return tuple(sorted(problems.values(), key=lambda p: (p.line or 0, p.path)))
+
+
+def _syntax_problem(error: Any) -> SpecProblem:
+    """Where the YAML parser stopped; its message names tokens, not values."""
+    line = error.problem_mark.line + 1 if error.problem_mark else None
+    return SpecProblem("(file)", str(error.problem or "not valid YAML"), line=line)
 
 
 def _read(path: Path) -> str:

@@ -159,6 +159,9 @@ class Fit:
     choices: Mapping[str, tuple[object, str]]
     why_not: str | None = None
 
+    def choices_json(self) -> dict[str, dict[str, object]]:
+        return {name: {"value": value, "why": why} for name, (value, why) in self.choices.items()}
+
 
 FieldAction = Literal["kept", "changed", "refused"]
 
@@ -271,10 +274,7 @@ class Candidate:
             "estimate": self.estimate.to_json(),
             "duration_h": self.duration_h and self.duration_h.to_json(),
             "memory_gib": self.memory_gib,
-            "choices": {
-                name: {"value": value, "why": why}
-                for name, (value, why) in (self.fit.choices if self.fit else {}).items()
-            },
+            "choices": self.fit.choices_json() if self.fit else {},
             "translation": self.translation and self.translation.to_json(),
             "decision": self.decision and self.decision.to_json(),
         }

@@ -17,7 +17,15 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from gateway.core.classes import DataClass
 
@@ -70,6 +78,7 @@ Class = Annotated[
         _data_class,
         json_schema_input_type=Literal["public", "internal", "confidential", "pii", "phi"],
     ),
+    PlainSerializer(str, return_type=str, when_used="json"),
 ]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -105,9 +114,7 @@ class Data(Part):
     class_: Class = Field(DataClass.PHI, alias="class", description="a floor; absent means phi")
     tags: Strings = ()
     purpose: str | None = None
-    residency: str = Field(
-        "any", pattern=r"^(any|us|eu|[a-z]{2})$", description="any, us, eu or a country code"
-    )
+    residency: str = Field("any", pattern=r"^(any|[a-z]{2})$", description="any, us, eu or a country code")
     deidentify: Literal["none", "scrub"] = "none"
 
     @field_validator("train")
