@@ -43,7 +43,7 @@ from gateway.core.facts import (
     Source,
 )
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Snapshot
-from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
+from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
@@ -116,6 +116,10 @@ class Backend(ABC):
         """The model users call `name`; None when it is not offered here. The local runner
         also answers for any Hugging Face id or path."""
         return self.facts.model(name)
+
+    def shape(self, model: ModelFacts) -> ModelShape | None:
+        """The model's sizes, where training happens on a machine of ours; None when not known."""
+        return None
 
     def machines(self) -> tuple[Machine, ...]:
         """Machines this backend would train on; empty for managed backends. Imports no SDK."""
