@@ -29,7 +29,7 @@ def load_spec(path: str | Path) -> JobSpec:
             language. `problems` lists everything wrong, each with its line.
     """
     path = Path(path)
-    return parse_spec(_read(path), place=str(path))
+    return parse_spec(_read(path), place=str(path)).at(path.absolute().parent)
 
 
 def parse_spec(text: str, *, place: str = "spec") -> JobSpec:
@@ -127,7 +127,7 @@ def _plain(node: object) -> Any:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+    return {str(info.validation_alias or name): info.annotation for name, info in model.model_fields.items()}
 
 
 def _submodel(annotation: Any) -> type[BaseModel] | None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
@@ -92,12 +94,12 @@ class Part(BaseModel):
 class Columns(Part):
     """Which columns hold what, for tables; names are the file's own."""
 
-    prompt: str | None = Field(None, description="column with the user's side")
-    completion: str | None = Field(None, description="column with the answer to learn")
-    system: str | None = Field(None, description="column with a system prompt per row")
-    messages: str | None = Field(None, description="column with a whole chat, as JSON")
-    chosen: str | None = Field(None, description="column with the preferred answer (dpo)")
-    rejected: str | None = Field(None, description="column with the other answer (dpo)")
+    prompt: str | None = Field(default=None, description="column with the user's side")
+    completion: str | None = Field(default=None, description="column with the answer to learn")
+    system: str | None = Field(default=None, description="column with a system prompt per row")
+    messages: str | None = Field(default=None, description="column with a whole chat, as JSON")
+    chosen: str | None = Field(default=None, description="column with the preferred answer (dpo)")
+    rejected: str | None = Field(default=None, description="column with the other answer (dpo)")
 
 
 class Data(Part):
@@ -106,15 +108,22 @@ class Data(Part):
     train: Names = Field(description="a path or glob, or a list: jsonl, csv, parquet, and .gz of these")
     format: Literal["auto", "chat", "alpaca", "sharegpt", "preference", "columns"] = "auto"
     columns: Columns | None = None
-    system: str | None = Field(None, description="system prompt for rows that bring none")
-    validation: Share | str = Field(0.0, description="a fraction of the rows, or a path")
-    test: Share | str = Field(0.0, description="held out and never trained on; a fraction, or a path")
-    group_by: str | None = Field(None, description="rows with the same value never straddle a split")
+    system: str | None = Field(default=None, description="system prompt for rows that bring none")
+    validation: Share | str = Field(default=0.0, description="a fraction of the rows, or a path")
+    test: Share | str = Field(default=0.0, description="held out and never trained on; a fraction, or a path")
+    group_by: str | None = Field(default=None, description="rows with the same value never straddle a split")
     too_long: Literal["refuse", "truncate"] = "refuse"
-    class_: Class = Field(DataClass.PHI, alias="class", description="a floor; absent means phi")
+    class_: Class = Field(
+        default=DataClass.PHI,
+        validation_alias="class",
+        serialization_alias="class",
+        description="a floor; absent means phi",
+    )
     tags: Strings = ()
     purpose: str | None = None
-    residency: str = Field("any", pattern=r"^(any|[a-z]{2})$", description="any, us, eu or a country code")
+    residency: str = Field(
+        default="any", pattern=r"^(any|[a-z]{2})$", description="any, us, eu or a country code"
+    )
     deidentify: Literal["none", "scrub"] = "none"
 
     @field_validator("train")
@@ -126,64 +135,68 @@ class Data(Part):
 
 
 class Lora(Part):
-    rank: int = Field(16, ge=1, le=512)
-    alpha: float = Field(32, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
 
 
 class Dpo(Part):
-    beta: float = Field(0.1, gt=0, le=2)
+    beta: float = Field(default=0.1, gt=0, le=2)
 
 
 class Hyperparameters(Part):
     epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     batch_size: Auto | Annotated[int, Field(ge=1, le=4096)] = Field(
-        "auto", description="rows per optimizer step"
+        default="auto", description="rows per optimizer step"
     )
     learning_rate: Auto | Annotated[float, Field(gt=0, lt=1)] = Field(
-        "auto", description="the optimizer's own rate"
+        default="auto", description="the optimizer's own rate"
     )
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=100)] = Field(
-        "auto", description="times the provider's own default rate; not a learning rate"
+        default="auto", description="times the provider's own default rate; not a learning rate"
     )
     max_length: Auto | Annotated[int, Field(ge=16, le=1_048_576)] = Field(
-        "auto", description="tokens per row"
+        default="auto", description="tokens per row"
     )
-    seed: int = Field(17, ge=0, le=2**31 - 1)
-    lora: Lora = Lora()  # pyright: ignore[reportCallIssue]
-    dpo: Dpo = Dpo()  # pyright: ignore[reportCallIssue]
+    seed: int = Field(default=17, ge=0, le=2**31 - 1)
+    lora: Lora = Lora()
+    dpo: Dpo = Dpo()
 
 
 class Evaluate(Part):
     """How base and tuned are compared on the held-out rows."""
 
     metrics: Strings = Field(
-        ("exact_match", "token_f1", "rouge_l"), description="names from `gateway.evaluate`"
+        default=("exact_match", "token_f1", "rouge_l"), description="names from `gateway.evaluate`"
     )
-    baseline: bool = Field(True, description="also score the base model, on the same rows")
-    json_schema: str | None = Field(None, description="path of a JSON Schema the answers must satisfy")
+    baseline: bool = Field(default=True, description="also score the base model, on the same rows")
+    json_schema: str | None = Field(
+        default=None, description="path of a JSON Schema the answers must satisfy"
+    )
     scorer: str | None = Field(
-        None,
+        default=None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="your own score, as `module:function`",
     )
-    max_output_tokens: int = Field(256, ge=1, le=32_768)
+    max_output_tokens: int = Field(default=256, ge=1, le=32_768)
 
 
 class Route(Part):
-    backends: Names = Field((), description="registry names; empty means every registered backend")
+    backends: Names = Field(default=(), description="registry names; empty means every registered backend")
     objective: Objective = "cheapest"
-    budget_usd: Money | None = Field(None, description="cap on the high estimate of the total")
-    deadline: Duration | None = Field(None, description="90m, 24h, 7d: latest end of training from now")
+    budget_usd: Money | None = Field(default=None, description="cap on the high estimate of the total")
+    deadline: Duration | None = Field(
+        default=None, description="90m, 24h, 7d: latest end of training from now"
+    )
 
 
 class Serving(Part):
     """The traffic the tuned model will carry, and for how long."""
 
-    input_tokens_per_month: int = Field(0, ge=0, le=10**15)
-    output_tokens_per_month: int = Field(0, ge=0, le=10**15)
-    months: int = Field(12, ge=1, le=120)
-    incumbent: str | None = Field(None, description="the model that does this work today")
+    input_tokens_per_month: int = Field(default=0, ge=0, le=10**15)
+    output_tokens_per_month: int = Field(default=0, ge=0, le=10**15)
+    months: int = Field(default=12, ge=1, le=120)
+    incumbent: str | None = Field(default=None, description="the model that does this work today")
 
 
 class JobSpec(Part):
@@ -196,19 +209,32 @@ class JobSpec(Part):
 
     version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="lower case, digits and - . _")
-    team: str | None = Field(None, description="who asks; default from the settings, else `default`")
+    team: str | None = Field(default=None, description="who asks; default from the settings, else `default`")
     task: Task = "sft"
     model: Names = Field(description="a model's name, or a list: any of these will do")
     method: Method = "auto"
     data: Data
-    hyperparameters: Hyperparameters = Hyperparameters()  # pyright: ignore[reportCallIssue]
-    evaluate: Evaluate = Evaluate()  # pyright: ignore[reportCallIssue]
-    route: Route = Route()  # pyright: ignore[reportCallIssue]
+    hyperparameters: Hyperparameters = Hyperparameters()
+    evaluate: Evaluate = Evaluate()
+    route: Route = Route()
     serving: Serving | None = None
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict[str, dict[str, Any]],
         description="per backend; checked by the backend's own model",
     )
+
+    _folder: Path | None = PrivateAttr(None)  # where it was read from; no part of what is asked
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in this spec are relative to: its file's folder, else where we stand."""
+        return self._folder or Path.cwd()
+
+    def at(self, folder: Path) -> JobSpec:
+        """The same spec, its relative paths meant from `folder`."""
+        copy = self.model_copy()
+        copy._folder = folder.absolute()
+        return copy
 
     @field_validator("model")
     @classmethod
@@ -225,7 +251,7 @@ class JobSpec(Part):
         return self
 
     @classmethod
-    def from_yaml(cls, path: str) -> JobSpec:
+    def from_yaml(cls, path: str | Path) -> JobSpec:
         """Read and check a spec file; see `gateway.core.load.load_spec`."""
         from gateway.core.load import load_spec
 

@@ -1,0 +1,187 @@
+"""Settings: `tunegate.toml`, found upwards from the working directory, and the environment.
+
+The only reader of `os.environ`. Everything here is what the person who runs jobs may choose; what
+*grants permission* (attestations, policies) is read here too, and is therefore unverified until it
+comes from a signed bundle. Credentials are never read: each SDK's own chain finds them.
+
+    team = "notes"                          # who asks, where the spec does not say
+    store = "sqlite:////srv/tunegate/jobs.db"  # default: a file in the home folder
+
+    [policy]
+    sets = ["baseline", "hipaa"]            # shipped sets in force
+    files = ["policies/*.cedar"]            # an organisation's own, relative to this file
+
+    [budgets]
+    job_usd = 100                           # caps on the high estimate; all optional
+    team_month_usd = 1000
+
+    [options.vertex]                        # defaults for `options.<backend>` of every spec
+    project = "my-project"
+
+    [[attestations]]                        # what the operator vouches for
+    kind = "baa"
+    backend = "bedrock"
+    signed = 2026-03-01
+    expires = 2027-03-01
+    evidence = "https://intranet.example/legal/aws-baa.pdf"
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.core.errors import SettingsError
+from gateway.core.gate import Attestation
+from gateway.policy import attestations_from
+
+FILE_NAME = "tunegate.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Caps in USD on high estimates; None means no cap."""
+
+    job_usd: Decimal | None = None
+    team_month_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a gateway was told, defaults filled in. Paths are absolute."""
+
+    home: Path
+    file: Path | None = None
+    team: str = "default"
+    store: str = ""
+    policy_sets: tuple[str, ...] = ("baseline", "hipaa")
+    policy_files: tuple[Path, ...] = ()
+    budgets: Budgets = field(default_factory=Budgets)
+    attestations: tuple[Attestation, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+    @property
+    def jobs_folder(self) -> Path:
+        return self.home / "jobs"
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:///{self.home / 'jobs.db'}"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Policy(_Table):
+    sets: tuple[str, ...] = ("baseline", "hipaa")
+    files: tuple[str, ...] = ()
+
+
+class _Budgets(_Table):
+    job_usd: Decimal | None = Field(default=None, ge=0)
+    team_month_usd: Decimal | None = Field(default=None, ge=0)
+
+
+class _File(_Table):
+    team: str = Field(default="default", min_length=1, max_length=64)
+    store: str = ""
+    policy: _Policy = _Policy()
+    budgets: _Budgets = _Budgets()
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    attestations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+
+
+def load_settings(
+    config: str | Path | None = None, *, home: str | Path | None = None, start: Path | None = None
+) -> Settings:
+    """Settings from `config`, else from the nearest `tunegate.toml` upwards from `start`.
+
+    Raises:
+        SettingsError: the file named is missing, is not TOML, or has a key or value it may not have.
+    """
+    folder = Path(home or os.environ.get("TUNEGATE_HOME") or platformdirs.user_data_dir("tunegate"))
+    folder = folder.expanduser().absolute()
+    file = Path(config).absolute() if config else _nearest(start or Path.cwd())
+    if file is None:
+        return Settings(home=folder)
+    table = _read(file)
+    return Settings(
+        home=folder,
+        file=file,
+        team=table.team,
+        store=table.store,
+        policy_sets=table.policy.sets,
+        policy_files=_policy_files(file, table.policy.files),
+        budgets=Budgets(table.budgets.job_usd, table.budgets.team_month_usd),
+        attestations=attestations_from(table.attestations, place=str(file)),
+        options=table.options,
+    )
+
+
+def make_home(settings: Settings) -> None:
+    """Create the home folder, readable by its owner alone.
+
+    Raises:
+        SettingsError: it cannot be created or written to.
+    """
+    try:
+        settings.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.home.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(
+            f"the home folder cannot be written: {error.strerror}",
+            place=str(settings.home),
+            fix="set TUNEGATE_HOME to a folder you may write to",
+        ) from None
+    if not os.access(settings.jobs_folder, os.W_OK | os.X_OK):
+        raise SettingsError(
+            "the home folder cannot be written",
+            place=str(settings.home),
+            fix="set TUNEGATE_HOME to a folder you may write to",
+        )
+
+
+def _nearest(start: Path) -> Path | None:
+    candidates = (folder / FILE_NAME for folder in (start, *start.parents))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read(file: Path) -> _File:
+    try:
+        with file.open("rb") as stream:
+            return _File.model_validate(tomllib.load(stream, parse_float=Decimal))
+    except FileNotFoundError:
+        raise SettingsError("no such file", place=str(file), fix="write one with `tunegate init`") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"this is not valid TOML: {error}", place=str(file)) from None
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(
+            problems, place=str(file), fix="see `tunegate init` for a settings file"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", place=str(file)) from None
+
+
+def _policy_files(file: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
+    """An organisation's policy files. A pattern that matches nothing is an error: a policy that
+    was meant to forbid something must not vanish in silence."""
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = sorted(file.parent.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        if not matches or not all(match.is_file() for match in matches):
+            raise SettingsError(f"no policy file matches {pattern!r}", place=str(file))
+        found.extend(matches)
+    return tuple(found)
