@@ -43,7 +43,7 @@ from gateway.core.facts import (
     Source,
 )
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Snapshot
-from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderFile, Translation
+from gateway.core.plan import CandidateKey, FieldOutcome, Fit, Machine, ModelShape, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
@@ -120,6 +120,11 @@ class Backend(ABC):
     def shape(self, model: ModelFacts) -> ModelShape | None:
         """The model's sizes, where training happens on a machine of ours; None when not known."""
         return None
+
+    def missing(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What `options.<backend>` must still say before a job could be sent there, as option names;
+        empty when nothing is missing. A plan is exact without them, a dispatch is not possible."""
+        return ()
 
     def machines(self) -> tuple[Machine, ...]:
         """Machines this backend would train on; empty for managed backends. Imports no SDK."""
@@ -383,6 +388,50 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
             yield from _leaves(item, f"{path}.{key}" if path else str(key))  # pyright: ignore[reportUnknownArgumentType]
     else:
         yield path, value
+
+
+class Ledger:
+    """What becomes of every field of a spec in one translation: kept, changed or refused, once each.
+
+    Written while the requests are built and closed at the end. A field that was forgotten is a bug
+    that `close` raises, never a silence. A path stands for all leaves under it that are still open.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._before = dict(every_field(spec))
+        self._outcomes: dict[str, FieldOutcome] = {}
+
+    def kept(self, path: str, why: str | None = None) -> None:
+        for leaf in self._open(path):
+            value = self._before[leaf]
+            self._outcomes[leaf] = FieldOutcome(leaf, "kept", value, value, why)
+
+    def changed(self, path: str, after: object, why: str) -> None:
+        """`after` is what the backend gets instead; None when it gets nothing."""
+        for leaf in self._open(path):
+            self._outcomes[leaf] = FieldOutcome(leaf, "changed", self._before[leaf], after, why)
+
+    def refused(self, path: str, why: str) -> None:
+        for leaf in self._open(path):
+            self._outcomes[leaf] = FieldOutcome(leaf, "refused", self._before[leaf], None, why)
+
+    def close(self) -> tuple[FieldOutcome, ...]:
+        """Every outcome, in the spec's order.
+
+        Raises:
+            ValueError: some field was not accounted for; the message names it.
+        """
+        if forgotten := [path for path in self._before if path not in self._outcomes]:
+            raise ValueError(f"no outcome for {', '.join(forgotten)}")
+        return tuple(self._outcomes[path] for path in self._before)
+
+    def _open(self, path: str) -> list[str]:
+        under = f"{path}."
+        return [
+            leaf
+            for leaf in self._before
+            if (leaf == path or leaf.startswith(under)) and leaf not in self._outcomes
+        ]
 
 
 def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
