@@ -126,6 +126,11 @@ class Backend(ABC):
         empty when nothing is missing. A plan is exact without them, a dispatch is not possible."""
         return ()
 
+    def absent(self, model: ModelFacts) -> tuple[str, str] | None:
+        """Why this model cannot be trained here just now, and what to do about it; None when it can.
+        For weights that must first be brought here."""
+        return None
+
     def machines(self) -> tuple[Machine, ...]:
         """Machines this backend would train on; empty for managed backends. Imports no SDK."""
         return ()
