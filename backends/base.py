@@ -126,9 +126,9 @@ class Backend(ABC):
         empty when nothing is missing. A plan is exact without them, a dispatch is not possible."""
         return ()
 
-    def absent(self, model: ModelFacts) -> tuple[str, str] | None:
-        """Why this model cannot be trained here just now, and what to do about it; None when it can.
-        For weights that must first be brought here."""
+    def absent(self, model: ModelFacts) -> str | None:
+        """Why this model's weights cannot be trained on just now, and what brings them here; None
+        when nothing is missing. No network."""
         return None
 
     def machines(self) -> tuple[Machine, ...]:
