@@ -1,0 +1,1 @@
+"""The command line: parse, call the SDK, print. Nothing is decided here."""

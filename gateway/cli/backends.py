@@ -1,0 +1,56 @@
+"""`tunegate backends …`: what could run a job, what is known of it, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import views
+from gateway.cli.console import JsonFlag, gateway_of, out, print_json
+
+app = typer.Typer(help="backends: list them, their facts, and what is missing", no_args_is_help=True)
+
+Name = Annotated[str | None, typer.Argument(help="only this backend", metavar="BACKEND")]
+
+
+@app.command("list")
+def list_backends(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Every registered backend.
+
+    Example: tunegate backends list
+    """
+    rows = gateway_of(context).backends.list()
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("name", "title", "kind", "models", "dispatch", "installed")
+    views.table(out, columns, ([row[column] for column in columns] for row in rows))
+
+
+@app.command("facts")
+def facts(context: typer.Context, backend: Name = None, as_json: JsonFlag = False) -> None:
+    """Everything stated about a backend, each with source, age and confidence.
+
+    Example: tunegate backends facts bedrock
+    """
+    rows = gateway_of(context).backends.facts(backend)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("backend", "fact", "about", "statement", "age_days", "confidence", "source")
+    views.table(out, columns, ([row[column] for column in columns] for row in rows))
+
+
+@app.command("doctor")
+def doctor(context: typer.Context, backend: Name = None, as_json: JsonFlag = False) -> None:
+    """What is missing to use a backend, and how to get it. Shows no secret.
+
+    Example: tunegate backends doctor local
+    """
+    rows = gateway_of(context).backends.doctor(backend)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("backend", "check", "state", "fix")
+    views.table(out, columns, ([row[column] for column in columns] for row in rows))

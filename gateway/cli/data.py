@@ -1,0 +1,113 @@
+"""`tunegate data …`: look at a dataset before anything is done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from gateway import JobSpec
+from gateway.cli import views
+from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, print_json, working
+
+app = typer.Typer(help="datasets: check, show, scan, convert, fetch", no_args_is_help=True)
+
+SpecFile = Annotated[
+    Path, typer.Argument(help="the job spec that names the data", metavar="SPEC", show_default=False)
+]
+
+
+@app.command("check")
+def check(context: typer.Context, spec: SpecFile, as_json: JsonFlag = False) -> None:
+    """Read every row and say which cannot be used, where and why. Exit 1 when one cannot.
+
+    Example: tunegate data check job.yaml
+    """
+    with working("reading") as update:
+        report = gateway_of(context).data.check(JobSpec.from_yaml(spec), on_progress=update)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        out.print(f"{report.used:,} of {report.rows:,} rows can be used", highlight=False)
+        rows = ((item.code, item.count, item.first, item.text, item.fix) for item in report.reasons)
+        if report.reasons:
+            views.table(out, ("reason", "rows", "first", "what", "what to do"), rows)
+    raise typer.Exit(1 if report.refused else 0)
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    spec: SpecFile,
+    number: Annotated[int, typer.Option("-n", help="how many examples")] = 2,
+    backend: Annotated[str, typer.Option(help="whose template")] = "local",
+) -> None:
+    """Examples exactly as the model will see them; the tokens it is trained on are highlighted.
+
+    Prints data on purpose: only where you may look at it.
+
+    Example: tunegate data show job.yaml -n 1
+    """
+    for line, pieces in gateway_of(context).data.show(
+        JobSpec.from_yaml(spec), backend=backend, number=number
+    ):
+        out.rule(f"line {line}", align="left", style="dim")
+        out.print(Text.assemble(*((text, "black on green" if trained else "") for text, trained in pieces)))
+    hint("highlighted: the tokens the model is trained to write")
+
+
+@app.command("scan")
+def scan(
+    context: typer.Context,
+    spec: SpecFile,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for personal and health data. Prints types and counts, never the text.
+
+    Example: tunegate data scan job.yaml
+    """
+    with working("scanning") as update:
+        report = gateway_of(context).data.scan(JobSpec.from_yaml(spec), on_progress=update)
+    if as_json:
+        print_json(report.to_json())
+        return
+    out.print(
+        f"class found: [bold]{report.detected}[/bold]; {report.flagged:,} of {report.records:,} records flagged",
+        highlight=False,
+    )
+    views.table(out, ("type", "findings"), sorted(report.findings.items()))
+    hint("a scan that finds nothing never lowers a class")
+
+
+@app.command("convert")
+def convert(
+    context: typer.Context,
+    spec: SpecFile,
+    backend: Annotated[str, typer.Option(help="whose format", metavar="BACKEND")],
+    to: Annotated[Path, typer.Option(help="folder to write into", metavar="FOLDER")],
+) -> None:
+    """Write the files a backend would get, without sending them.
+
+    Example: tunegate data convert job.yaml --backend bedrock --to out/
+    """
+    for path, stats in gateway_of(context).data.convert(JobSpec.from_yaml(spec), backend=backend, folder=to):
+        err.print(
+            f"{path}: {stats.rows_out} of {stats.rows_in} rows, sha256 {stats.sha256[:12]}", highlight=False
+        )
+
+
+@app.command("fetch")
+def fetch(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(help="https address of a data file", metavar="URL")],
+    to: Annotated[Path, typer.Option(help="folder to put it into", metavar="FOLDER")] = Path(),
+) -> None:
+    """Bring a data file here. The only `data` command that uses the network.
+
+    Example: tunegate data fetch https://example.org/notes.jsonl --to data/
+    """
+    with working("fetching") as update:
+        path = gateway_of(context).data.fetch(url, to, on_progress=update)
+    typer.echo(str(path))

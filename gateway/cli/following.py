@@ -1,0 +1,50 @@
+"""A live view of one job: state, loss, tokens per second, time to go."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+
+from gateway import Gateway, JobHandle
+from gateway.cli.console import err
+from gateway.cli.views import duration
+
+
+def follow(gateway: Gateway, job: JobHandle) -> None:
+    """Reconcile the job to its end, evaluation included, showing how far it is.
+
+    Without a terminal, one line is printed on stderr whenever the state changes.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(
+        *columns, TextColumn("{task.fields[detail]}"), console=err, disable=not err.is_terminal
+    ) as bar:
+        task = bar.add_task("planned", total=None, detail="")
+        said = ""
+
+        def show(current: JobHandle) -> None:
+            nonlocal said
+            if current.phase != said and not err.is_terminal:
+                err.print(f"{current.id}  {current.phase}", highlight=False)
+            said = current.phase
+            progress = current.progress
+            bar.update(
+                task,
+                description=current.phase,
+                completed=progress.step if progress else None,
+                total=progress.steps if progress else None,
+                detail=detail(current),
+            )
+
+        job.wait(on_update=show)
+
+
+def detail(job: JobHandle) -> str:
+    progress = job.progress
+    if progress is None:
+        return ""
+    parts = [
+        f"loss {progress.loss:.3f}" if progress.loss is not None else "",
+        f"{progress.tokens_per_s:,.0f} tokens/s" if progress.tokens_per_s else "",
+        f"{duration(progress.eta_s)} to go" if progress.eta_s is not None else "",
+    ]
+    return "  ".join(part for part in parts if part)

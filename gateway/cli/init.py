@@ -1,0 +1,51 @@
+"""`tunegate init`: a spec and settings to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.console import err, gateway_of, hint
+
+
+def register(app: typer.Typer) -> None:
+    app.command("init")(init)
+
+
+def init(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Option(help="the file with your rows", metavar="FILE")] = None,
+    model: Annotated[str | None, typer.Option(help="base model, or a list with commas")] = None,
+    prompt: Annotated[str | None, typer.Option(help="column with the input, for tables")] = None,
+    completion: Annotated[str | None, typer.Option(help="column with the answer, for tables")] = None,
+    data_class: Annotated[str | None, typer.Option("--class", help="public … phi; default phi")] = None,
+    to: Annotated[Path, typer.Option(help="where to write", metavar="FOLDER")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="replace what is there")] = False,
+) -> None:
+    """Write job.yaml and tunegate.toml to start from: asked on a terminal, or by flags.
+
+    Examples:
+      tunegate init
+      tunegate init --data notes.csv --prompt dialogue --completion summary --class phi
+    """
+    asking = err.is_terminal and data is None
+    if asking:
+        data = typer.prompt("File with your rows (jsonl, csv, parquet)", err=True)
+    starter = gateway_of(context).starter(
+        data=data or "data.jsonl",
+        model=model,
+        prompt=prompt,
+        completion=completion,
+        data_class=data_class,
+        folder=to,
+    )
+    if asking and starter.columns and not (prompt and completion):
+        err.print(f"columns found: {', '.join(starter.columns)}", highlight=False, markup=False)
+        prompt = typer.prompt("Column with the input", default=starter.prompt, err=True)
+        completion = typer.prompt("Column with the answer", default=starter.completion, err=True)
+        starter = starter.with_columns(prompt, completion)
+    for path in starter.write(force=force):
+        typer.echo(str(path))
+    hint(f"next: tunegate plan {to / 'job.yaml'}")

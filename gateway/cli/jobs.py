@@ -1,0 +1,178 @@
+"""`tunegate jobs …`: what was dispatched, how it goes, and how to end it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from gateway.cli import following, views
+from gateway.cli.console import JsonFlag, err, gateway_of, out, print_json
+from gateway.core.errors import Unsupported
+
+app = typer.Typer(help="jobs: list, follow, cancel, resume, and what they left", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(help="the job's id", metavar="JOB", show_default=False)]
+
+
+@app.command("list")
+def list_jobs(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Every job, newest first.
+
+    Example: tunegate jobs list
+    """
+    jobs = gateway_of(context).jobs.list()
+    if as_json:
+        print_json([job.to_json() for job in jobs])
+        return
+    rows = (
+        (job.id, job.name, job.phase, str(job.key), job.created_at.strftime("%Y-%m-%d %H:%M")) for job in jobs
+    )
+    views.table(out, ("job", "name", "state", "where", "created (UTC)"), rows)
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    job: JobId,
+    as_json: JsonFlag = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="stay until the job ends")] = False,
+) -> None:
+    """How a job stands: state, progress, base against tuned, artifacts, record.
+
+    Examples:
+      tunegate jobs show job_01j…
+      tunegate jobs show job_01j… --follow
+    """
+    gateway = gateway_of(context)
+    found = gateway.jobs.get(job)
+    if follow:
+        following.follow(gateway, found)
+    if as_json:
+        print_json(found.to_json())
+        return
+    views.result(out, found)
+    if found.progress and not found.done:
+        out.print(following.detail(found), highlight=False)
+    if found.error:
+        out.print(f"{found.error['message']}\n  → {found.error.get('fix')}", markup=False, soft_wrap=True)
+
+
+@app.command("events")
+def events(context: typer.Context, job: JobId, as_json: JsonFlag = False) -> None:
+    """What happened, in order.
+
+    Example: tunegate jobs events job_01j…
+    """
+    happened = gateway_of(context).jobs.get(job).events()
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": e.id,
+                    "at": e.at.isoformat(),
+                    "level": e.level,
+                    "kind": e.kind,
+                    "text": e.text,
+                    "data": dict(e.data),
+                }
+                for e in happened
+            ]
+        )
+        return
+    views.table(
+        out,
+        ("at (UTC)", "level", "event", ""),
+        ((e.at.strftime("%H:%M:%S"), e.level, e.kind, e.text) for e in happened),
+    )
+
+
+@app.command("logs")
+def logs(
+    context: typer.Context,
+    job: JobId,
+    lines: Annotated[int, typer.Option(help="how many, from the end")] = 100,
+) -> None:
+    """The training process's own log (local jobs).
+
+    Example: tunegate jobs logs job_01j… --lines 20
+    """
+    for line in gateway_of(context).jobs.get(job).logs(lines):
+        typer.echo(line)
+
+
+@app.command("cancel")
+def cancel(context: typer.Context, job: JobId) -> None:
+    """End a job. On one that has ended: no error.
+
+    Example: tunegate jobs cancel job_01j…
+    """
+    found = gateway_of(context).jobs.get(job)
+    found.cancel()
+    err.print(f"{found.id}  {found.phase}", highlight=False)
+
+
+@app.command("pause")
+def pause(context: typer.Context, job: JobId) -> None:
+    """Pause a job where its backend can.
+
+    Example: tunegate jobs pause job_01j…
+    """
+    found = gateway_of(context).jobs.get(job)
+    found.pause()
+    err.print(f"{found.id}  {found.phase}", highlight=False)
+
+
+@app.command("resume")
+def resume(context: typer.Context, job: JobId) -> None:
+    """Resume a paused job, or try a failed one again where its backend can continue.
+
+    Example: tunegate jobs resume job_01j…
+    """
+    found = gateway_of(context).jobs.get(job)
+    found.resume()
+    err.print(f"{found.id}  {found.phase}", highlight=False)
+
+
+@app.command("artifacts")
+def artifacts(context: typer.Context, job: JobId, as_json: JsonFlag = False) -> None:
+    """What a job left: adapter, metrics, log, model card.
+
+    Example: tunegate jobs artifacts job_01j…
+    """
+    left = gateway_of(context).jobs.get(job).artifacts()
+    if as_json:
+        print_json(
+            [{"kind": a.kind, "uri": a.uri, "callable_id": a.callable_id, "sha256": a.sha256} for a in left]
+        )
+        return
+    views.table(out, ("kind", "where", "call it as"), ((a.kind, a.uri, a.callable_id) for a in left))
+
+
+@app.command("work")
+def work(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Option(help="only this job, to its end", metavar="JOB")] = None,
+    once: Annotated[bool, typer.Option("--once", help="one pass over what is due")] = False,
+) -> None:
+    """Move jobs towards what is wanted, until stopped. Any number may run at once.
+
+    Example: tunegate jobs work
+    """
+    jobs = gateway_of(context).jobs
+    if job:
+        jobs.get(job).wait()
+        return
+    while True:
+        jobs.work()
+        if once:
+            return
+        time.sleep(timedelta(seconds=2).total_seconds())
+
+
+@app.command("approve", hidden=True)
+def approve(_job: JobId) -> None:
+    """Not built yet."""
+    raise Unsupported("approvals are not built yet", fix="what is built: `tunegate jobs --help`")

@@ -1,0 +1,98 @@
+"""`tunegate`: the commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import backends, cost, data, init, jobs, later, models, plan, policy, records, spec
+from gateway.cli.console import Context, err
+from gateway.core.errors import TunegateError
+
+EXIT_INTERRUPTED = 130
+EXIT_BUG = 70
+
+app = typer.Typer(
+    name="tunegate",
+    help="One fine-tuning spec, every place that could run it: judged, priced, gated, trained once.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # a traceback could show values; see `main`
+    epilog="Start with [bold]tunegate init[/bold], then [bold]tunegate plan job.yaml[/bold].",
+)
+for module in (init, plan, spec):
+    module.register(app)
+for name, group in {
+    "jobs": jobs.app,
+    "data": data.app,
+    "models": models.app,
+    "policy": policy.app,
+    "cost": cost.app,
+    "records": records.app,
+    "backends": backends.app,
+}.items():
+    app.add_typer(group, name=name)
+later.register(app)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="settings file; default: tunegate.toml, found upwards", metavar="FILE")
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="state, keys and caches; default: $TUNEGATE_HOME", metavar="FOLDER")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    if version:
+        from gateway import __version__
+
+        typer.echo(f"tunegate {__version__}")
+        raise typer.Exit
+    context.obj = Context(config=config, home=home)
+
+
+def main() -> int:
+    """Run a command and turn its end into an exit code.
+
+    An error raised on purpose prints what happened, where and what to do next. Anything else is a
+    bug: its place is printed, its values are not, since they may be somebody's data.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except TunegateError as error:
+        err.print(f"[red]error:[/red] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
+            error.show()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            return 2
+        _report_bug(error)
+        return EXIT_BUG
+    return code if isinstance(code, int) else 0
+
+
+def _report_bug(error: Exception) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    err.print(f"[red]bug:[/red] {type(error).__name__}; this should not happen. Where:", highlight=False)
+    for frame in frames[-8:]:
+        err.print(f"  {frame.filename}:{frame.lineno} in {frame.name}", highlight=False, soft_wrap=True)
+    err.print("Please report these lines; they hold none of your data.", highlight=False)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
