@@ -15,6 +15,7 @@ reconciler, errors are classified here by type and status, never by message text
 
 from __future__ import annotations
 
+import re
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -420,6 +421,11 @@ class Ledger:
         for leaf in self._open(path):
             self._outcomes[leaf] = FieldOutcome(leaf, "refused", self._before[leaf], None, why)
 
+    def ours(self) -> None:
+        """Keep what never goes to a provider, and what was written for other backends."""
+        for path in ("version", "name", "team", "data", "evaluate", "route", "serving", "options"):
+            self.kept(path, "used by Tunegate itself")
+
     def close(self) -> tuple[FieldOutcome, ...]:
         """Every outcome, in the spec's order.
 
@@ -437,6 +443,55 @@ class Ledger:
             for leaf in self._before
             if (leaf == path or leaf.startswith(under)) and leaf not in self._outcomes
         ]
+
+
+def files_to_send(profile: DataProfile, format: str) -> tuple[ProviderFile, ...]:
+    """Training and validation rows in that format; the test split never leaves.
+
+    Before conversion a file's `sha256` is None and its rows are those of the split.
+    """
+    done = {stats.split: stats for stats in profile.converted.get(format, ())}
+    files: list[ProviderFile] = []
+    for split in ("train", "validation"):
+        rows = profile.split_rows.get(split, 0)
+        name = f"{split}.jsonl"
+        if stats := done.get(split):
+            counts = (stats.rows_in, stats.rows_out, stats.refused, stats.sha256)
+            files.append(ProviderFile(name, split, format, *counts))
+        elif rows:
+            files.append(ProviderFile(name, split, format, rows, rows, {}, None))
+    return tuple(files)
+
+
+# What is only known after staging stands in a request as one of these, until `fill` at submit.
+KEY = "{key}"
+_SHORT_KEY = re.compile(r"\{key:(\d+)\}")
+
+
+def staged_at(name: str) -> str:
+    """Stands for the provider's id or URI of a file."""
+    return f"{{staged:{name}}}"
+
+
+def fill(body: Any, places: Mapping[str, str], key: str) -> Any:
+    """A request body with its placeholders replaced.
+
+    Args:
+        body: JSON value; `{staged:<file name>}`, `{key}` and `{key:<n>}` (its first n characters)
+            are replaced wherever a string holds them.
+        places: file name → the provider's id or URI.
+        key: the job's idempotency key.
+    """
+    if isinstance(body, str):
+        for name, place in places.items():
+            body = body.replace(staged_at(name), place)
+        short = _SHORT_KEY.sub(lambda match: key[: int(match[1])], body)
+        return short.replace(KEY, key)
+    if isinstance(body, Mapping):
+        return {name: fill(value, places, key) for name, value in body.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(body, list | tuple):
+        return [fill(value, places, key) for value in body]  # pyright: ignore[reportUnknownVariableType]
+    return body
 
 
 def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
