@@ -46,7 +46,7 @@ from gateway.core.facts import (
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Snapshot
 from gateway.core.plan import CandidateKey, FieldOutcome, Fit, Machine, ModelShape, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
-from gateway.core.spec import JobSpec
+from gateway.core.spec import Hyperparameters, JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +396,9 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
         yield path, value
 
 
+_DEFAULTS = dict(_leaves(Hyperparameters().model_dump(mode="json"), "hyperparameters"))  # pyright: ignore[reportCallIssue]
+
+
 class Ledger:
     """What becomes of every field of a spec in one translation: kept, changed or refused, once each.
 
@@ -420,6 +423,39 @@ class Ledger:
     def refused(self, path: str, why: str) -> None:
         for leaf in self._open(path):
             self._outcomes[leaf] = FieldOutcome(leaf, "refused", self._before[leaf], None, why)
+
+    def not_taken(self, path: str, why: str) -> None:
+        """A hyperparameter the service has no setting for: left to it at its default, refused when
+        somebody asked for another value."""
+        for leaf in self._open(path):
+            if self._before[leaf] == _DEFAULTS[leaf]:
+                self.changed(leaf, None, why)
+            else:
+                self.refused(leaf, why)
+
+    def row_length(self, longest: int | None, limit: int | None, *, cuts: bool) -> None:
+        """Account for `max_length` and `too_long` where the service takes neither.
+
+        Args:
+            longest: tokens of the longest row, None when rows were not counted.
+            limit: the service's own limit in tokens, None when it states none.
+            cuts: whether the service cuts the tail of longer rows (else it drops or refuses them).
+        """
+        path, wanted = "hyperparameters.max_length", self._before["hyperparameters.max_length"]
+        if not isinstance(wanted, int):
+            self.changed(path, limit, "the service's own limit" if limit else "the service states no limit")
+        elif longest is not None and longest <= wanted:
+            self.kept(path, f"not a setting there; the longest row has {longest} tokens")
+        else:
+            has = "rows were not counted" if longest is None else f"the longest row has {longest} tokens"
+            self.refused(path, f"not a setting there, and {has}; shorten the rows or raise it")
+        fits = longest is not None and (limit is None or longest <= limit)
+        if self._before["data.too_long"] == "refuse" or fits:
+            self.kept("data.too_long", "used by Tunegate itself")
+        elif cuts:
+            self.kept("data.too_long", f"the service cuts rows at {limit} tokens, from the end")
+        else:
+            self.refused("data.too_long", "the service does not cut long rows; shorten them beforehand")
 
     def ours(self) -> None:
         """Keep what never goes to a provider, and what was written for other backends."""
@@ -466,6 +502,12 @@ def files_to_send(profile: DataProfile, format: str) -> tuple[ProviderFile, ...]
 # What is only known after staging stands in a request as one of these, until `fill` at submit.
 KEY = "{key}"
 _SHORT_KEY = re.compile(r"\{key:(\d+)\}")
+
+
+def longest_row(profile: DataProfile, counter: TokenCounter) -> int | None:
+    """Tokens of the longest row by that counter; None when it did not count."""
+    stats = profile.tokens.get(counter.method)
+    return stats.longest if stats else None
 
 
 def staged_at(name: str) -> str:

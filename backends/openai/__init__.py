@@ -1,0 +1,1 @@
+"""OpenAI, Azure OpenAI and any endpoint that speaks the same protocol: one room, three facts files."""
