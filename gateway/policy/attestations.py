@@ -1,0 +1,71 @@
+"""`[[attestations]]` of tunegate.toml: what the operator vouches for, checked at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from gateway.core.errors import SettingsError
+from gateway.core.gate import Attestation
+
+
+def _a_day(value: object) -> object:
+    """A day as TOML writes it or as ISO text; a number or a time of day is a mistake, not a date."""
+    if isinstance(value, datetime) or not isinstance(value, date | str):
+        raise ValueError("write a day: 2026-03-01")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_a_day)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    backend: str = Field(min_length=1)
+    signed: Day
+    expires: Day | None = None
+    scope: str = ""
+    evidence: str = ""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> _Row:
+        if self.expires is not None and self.expires < self.signed:
+            raise ValueError("expires before it is signed")
+        return self
+
+
+def attestations_from(
+    table: Sequence[Mapping[str, Any]], *, place: str = "tunegate.toml"
+) -> tuple[Attestation, ...]:
+    """The attestations of a settings table, in its order.
+
+    Raises:
+        SettingsError: a row lacks a field, has an unknown one, or a date that is none; every
+            problem at once, with the number of its row (from 1).
+    """
+    found: list[Attestation] = []
+    problems: list[str] = []
+    for number, row in enumerate(table, start=1):
+        try:
+            checked = _Row.model_validate(dict(row))
+        except ValidationError as error:
+            problems += [
+                f"attestations[{number}]{''.join(f'.{part}' for part in item['loc'])}: {item['msg']}"
+                for item in error.errors(include_url=False, include_input=False)
+            ]
+        except (TypeError, ValueError):
+            problems.append(f"attestations[{number}]: not a table of keys and values")
+        else:
+            found.append(Attestation(**checked.model_dump()))
+    if problems:
+        raise SettingsError(
+            "; ".join(problems),
+            place=place,
+            fix="an attestation has kind, backend, signed, and optionally expires, scope, evidence",
+        )
+    return tuple(found)

@@ -1,0 +1,202 @@
+"""The gate itself: one engine, asked every time, that opens only on a clean allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import orjson
+
+from gateway.core.gate import Decision, GateRequest, Ground, Trust
+from gateway.policy.question import cedar_request
+from gateway.policy.rules import Rule, RuleBook, load_rules, schema, set_path
+from gateway.policy.steps import Step, in_words, provider, steps, take
+
+_REMEMBERED = 8192  # answers kept; one is a few hundred bytes
+_NO_ENTITIES = cedarpy.Entities.from_json_str("[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The engine's bare answer: the rules that determined it, and whether it could judge at all."""
+
+    allowed: bool
+    rules: tuple[str, ...]
+    judged: bool = True
+
+
+def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = ("baseline", "hipaa")) -> CedarGate:
+    """A gate over shipped policy sets and an organisation's own files.
+
+    Args:
+        extra: Cedar files checked against the shipped schema; see `sets/schema.cedarschema`.
+        sets: names from `shipped_sets()`. With no rule at all, everything is denied.
+
+    Raises:
+        SettingsError: an unknown set, a missing file, or a rule that does not parse or validate;
+            its place is the file and the line.
+    """
+    return CedarGate(load_rules([*map(set_path, sets), *extra]))
+
+
+class CedarGate:
+    """Answers every `GateRequest` by the rules it was loaded with; `gateway.core.gate.Gate`.
+
+    An allow needs all of: the engine's decision is Allow, it reports no error, it names the rule
+    that permits, the question fits the schema, and nothing was raised. Equal questions are asked
+    of the engine once.
+
+    Attributes:
+        policy_hash: SHA-256 over the rules and their schema.
+        trust: whether the rules came from a signed, pinned bundle.
+    """
+
+    trust: Trust = "unverified"
+
+    def __init__(self, book: RuleBook) -> None:
+        self.book = book
+        self.policy_hash = book.hash
+        # The question's bytes are the cache's key: equal bytes are the same question to the engine.
+        self._every = lru_cache(_REMEMBERED)(lambda key: _ask(orjson.loads(key), book.every))
+        self._permits = lru_cache(_REMEMBERED)(lambda key: _ask(orjson.loads(key), book.permits))
+        self._decisions: dict[object, Decision] = {}
+
+    def decide(self, request: GateRequest) -> Decision:
+        """The answer, with every ground for it. Never raises: what cannot be judged is denied."""
+        try:
+            # The engine never sees dates of lapsed agreements or titles, but the grounds tell them.
+            question = (self._key(request), request.attestations, request.as_of, provider(request))
+            if question not in self._decisions:
+                if len(self._decisions) >= _REMEMBERED:
+                    self._decisions.clear()
+                self._decisions[question] = self._decided(request)
+            return self._decisions[question]
+        except Exception:
+            return self._decision(False, (_unjudged(),))
+
+    def decide_many(self, requests: Iterable[GateRequest]) -> tuple[Decision, ...]:
+        """The answers to many questions, in their order."""
+        return tuple(map(self.decide, requests))
+
+    def allows(self, request: GateRequest) -> bool:
+        """The answer without its grounds: what a search for changes asks. Never raises."""
+        try:
+            return self.verdict(request).allowed
+        except Exception:
+            return False
+
+    def verdict(self, request: GateRequest) -> Verdict:
+        """What the engine says to this question, over all rules."""
+        return self._every(self._key(request))
+
+    def steps(self, request: GateRequest) -> tuple[Step, ...]:
+        """What could be otherwise about this question, as far as these rules may care."""
+        return steps(request, self.book)
+
+    def _key(self, request: GateRequest) -> bytes:
+        return orjson.dumps(cedar_request(request, self.book.words))
+
+    def _decision(self, allowed: bool, grounds: tuple[Ground, ...]) -> Decision:
+        return Decision(allowed, grounds, self.policy_hash, self.trust)
+
+    def _decided(self, request: GateRequest) -> Decision:
+        verdict = self.verdict(request)
+        if not verdict.judged:
+            return self._decision(False, (_unjudged(),))
+        rules = [self.book.rules[id] for id in verdict.rules]
+        if verdict.allowed:
+            return self._decision(True, tuple(_ground(rule, request) for rule in rules))
+        return self._decision(False, self._why_denied(request, rules))
+
+    def _why_denied(self, request: GateRequest, forbids: list[Rule]) -> tuple[Ground, ...]:
+        """Every rule that forbids; and, where no rule permits either, what each permit lacked.
+
+        A forbid that one lack alone would lift is told once, in the lack's plainer words.
+        """
+        if self._permits(self._key(request)).allowed:  # the forbids alone stand in the way
+            return tuple(_ground(rule, request) for rule in forbids)
+        permit, lacks = self._lacks(request)
+        if not lacks:
+            return (*(_ground(rule, request) for rule in forbids), _no_permit(request))
+        told: dict[str, int] = {}
+        for index, step in enumerate(lacks):
+            left = self.verdict(step.apply(request)).rules
+            told.update({rule.id: index for rule in forbids if rule.id not in left})
+        grounds = [_ground(rule, request) for rule in forbids if rule.id not in told]
+        for index, step in enumerate(lacks):
+            rules = [rule for rule in forbids if told.get(rule.id) == index] or [self.book.rules[permit]]
+            grounds += [Ground(r.id, _sentence(step.reason), r.citation, in_words([step])) for r in rules]
+        return tuple(grounds)
+
+    def _lacks(self, request: GateRequest) -> tuple[str, tuple[Step, ...]]:
+        """A permit that comes closest, and the smallest set of steps without which it stays shut.
+
+        Found by taking every step, then leaving out what is not needed, as long as something still
+        permits. The data itself is not changed: its class is why the question is asked.
+        """
+
+        def permitted(chosen: Sequence[Step]) -> tuple[str, ...]:
+            return self._permits(self._key(take(request, chosen))).rules
+
+        needed = [step for step in self.steps(request) if step.kind != "data"]
+        if not permitted(needed):
+            return "", ()
+        # Whole kinds first: mostly a fact or a place is not what is missing.
+        for kind in ("fact", "place", "scan"):
+            rest = [step for step in needed if step.kind != kind]
+            needed = rest if len(rest) < len(needed) and permitted(rest) else needed
+        for step in tuple(needed):
+            rest = [other for other in needed if other is not step]
+            needed = rest if permitted(rest) else needed
+        return permitted(needed)[0], tuple(needed)
+
+
+def _ask(question: dict[str, Any], rules: cedarpy.PolicySet) -> Verdict:
+    """One question to the engine. The engine's messages quote the question and go no further."""
+    answer = cedarpy.is_authorized(question, rules, _NO_ENTITIES, schema())
+    determining = tuple(sorted(answer.diagnostics.reasons))
+    if answer.diagnostics.errors or answer.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
+        return Verdict(False, determining, judged=False)
+    allowed = answer.decision is cedarpy.Decision.Allow and bool(determining)
+    return Verdict(allowed, determining)
+
+
+def _ground(rule: Rule, request: GateRequest) -> Ground:
+    return Ground(rule.id, _filled(rule.reason, request), rule.citation, _filled(rule.fix, request))
+
+
+def _filled(text: str, request: GateRequest) -> str:
+    """A rule's words with the question's own put in; other braces stay as they are."""
+    names = {
+        "{backend}": provider(request),
+        "{asked_residency}": request.asked_residency,
+        "{residency}": request.residency,
+        "{class}": str(request.data_class),
+    }
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _no_permit(request: GateRequest) -> Ground:
+    return Ground(
+        "default-deny",
+        f"No rule in force permits `{request.action}` of `{request.data_class}` data at {provider(request)}.",
+        fix="train on your own machine, or have whoever keeps the policies add a rule that permits it",
+    )
+
+
+def _unjudged() -> Ground:
+    return Ground(
+        "gate.error",
+        "The gate could not judge this question: something in it is missing or not of its type.",
+        fix="check the spec, the backend's facts and the policies (`tunegate policy check`)",
+    )

@@ -1,0 +1,109 @@
+"""A `GateRequest` as the engine is asked it: every attribute there, and of its type.
+
+What a provider does not state, or states in another type, becomes the unsafe value. Everything else
+is handed over as it is: the engine checks it against the schema, and refuses what does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.gate import Attestation, GateRequest
+
+# attribute → the value that opens no door
+UNSAFE: Mapping[str, bool | str | tuple[str, ...]] = {
+    "business_associate": True,
+    "hipaa_eligible": False,
+    "hipaa_requires": (),
+    "trains_on_data": True,
+    "zero_retention": False,
+    "deletes_training_data": False,
+    "residency_pinned": False,
+    "regions_zone": "",
+    "customer_keys": False,
+    "private_network": False,
+}
+
+
+def stated(request: GateRequest, attribute: str) -> bool | str | tuple[str, ...]:
+    """What the provider states, or the unsafe value where it states nothing usable."""
+    unsafe = UNSAFE[attribute]
+    value: object = request.handling.get(attribute, unsafe)
+    if isinstance(unsafe, tuple):
+        return _strings(value) or unsafe
+    return value if isinstance(value, type(unsafe)) else unsafe
+
+
+def in_force(request: GateRequest) -> frozenset[str]:
+    """Kinds attested for this backend that hold on the day; expired and not yet signed are absent."""
+    return frozenset(held.kind for held in _held(request) if held.in_force(request.as_of))
+
+
+def cedar_request(request: GateRequest, words: frozenset[str]) -> dict[str, Any]:
+    """The engine's own form of the question.
+
+    Args:
+        words: what the rules in force mention. A model, region, offer or purpose that no rule
+            mentions is left blank, so that candidates which differ in nothing else ask one question.
+
+    Raises:
+        TypeError: the tags are not a tuple of strings; letters of a word must not pass for tags.
+    """
+    if not isinstance(request.tags, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("tags")
+
+    def asked(attribute: str, value: str) -> str:
+        return value if attribute in words else ""
+
+    return {
+        "principal": {"type": "Team", "id": request.team},
+        "action": {"type": "Action", "id": str(request.action)},
+        "resource": {"type": "Backend", "id": request.backend},
+        "context": {
+            "data": {
+                "class": _entity("Class", str(request.data_class)),
+                "scanned": request.scanned,
+                "tags": sorted(request.tags),
+                "purpose": asked("purpose", request.purpose or ""),
+                "residency": request.asked_residency,
+            },
+            "provider": {
+                "kind": _entity("Kind", request.kind),
+                **{attribute: _plain(stated(request, attribute)) for attribute in UNSAFE},
+            },
+            "candidate": {
+                "model": asked("model", request.model),
+                "region": asked("region", request.region),
+                "offer": asked("offer", request.offer),
+                "residency": request.residency,
+            },
+            "agreements": sorted(in_force(request)),
+        },
+    }
+
+
+def lapsed(request: GateRequest, kind: str) -> Attestation | None:
+    """The attestation of that kind which is on file but not in force; the latest, where several are."""
+    rows = [held for held in _held(request) if held.kind == kind]
+    return max(rows, key=lambda held: held.signed, default=None)
+
+
+def _held(request: GateRequest) -> tuple[Attestation, ...]:
+    return tuple(held for held in request.attestations if held.backend == request.backend)
+
+
+def _entity(type: str, id: str) -> dict[str, dict[str, str]]:
+    return {"__entity": {"type": type, "id": id}}
+
+
+def _plain(value: bool | str | tuple[str, ...]) -> bool | str | list[str]:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    """A list of strings, sorted and without repeats; anything else is no list of strings."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        return ()
+    items: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(sorted({str(item) for item in items})) if all(isinstance(i, str) for i in items) else ()
