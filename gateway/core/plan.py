@@ -16,6 +16,7 @@ from typing import Any, Literal
 from gateway.core.classes import DataClass
 from gateway.core.facts import Confidence, Source
 from gateway.core.gate import Decision, Trust
+from gateway.core.html import plan_html
 from gateway.core.rows import Split
 
 PLAN_SCHEMA = "tunegate.plan/1"
@@ -373,6 +374,10 @@ class Plan:
     @property
     def chosen_candidate(self) -> Candidate | None:
         return None if self.chosen is None else self.candidate(self.chosen)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows a plan."""
+        return plan_html(self)
 
     def to_json(self) -> dict[str, Any]:
         return {
