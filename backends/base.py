@@ -81,9 +81,12 @@ class Backend(ABC):
 
     Attributes:
         options: pydantic model of `options.<backend>` in a spec.
+        dispatches: True once `stage`, `submit` and `poll` are built; until then a plan is exact but
+            its candidates here are `unavailable`.
     """
 
     options: ClassVar[type[BaseModel]] = NoOptions
+    dispatches: ClassVar[bool] = False
 
     def __init__(self, facts: Facts, home: Path) -> None:
         self.facts = facts
