@@ -1,0 +1,159 @@
+"""The one door through which bytes reach a backend. It asks the gate, every time.
+
+Nothing else calls a backend's `stage`, `submit`, `complete`, `stream`, `score` or `deploy`. What the
+gate denies is never sent, and no answer is remembered: an agreement may end between two calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from backends.base import Backend, Handover, Staged
+from gateway.core.errors import PolicyDenied, TunegateError
+from gateway.core.gate import Action, Decision, Gate, GateRequest, Ground
+from gateway.core.job import Artifact, ChatMessage, Completion, RemoteRef, Score, Snapshot
+from gateway.core.plan import ProviderFile, Translation
+from gateway.core.rows import Message
+
+OnDecision = Callable[[GateRequest, Decision], None]
+
+
+class Egress:
+    """Calls that let data, or a model made of data, reach a backend.
+
+    Every method takes the question the gate must answer; the backend called is the one it names.
+
+    Args:
+        gate: what decides.
+        backend: a backend by its registry name.
+        on_decision: told of every decision before anything is sent. When it raises, nothing is
+            sent: a decision that cannot be recorded is not acted upon.
+
+    Raises:
+        PolicyDenied: from every method, when the gate's answer is anything but a clean allow.
+        BackendError: from every method, when the backend failed.
+    """
+
+    def __init__(
+        self, gate: Gate, backend: Callable[[str], Backend], *, on_decision: OnDecision | None = None
+    ) -> None:
+        self._gate = gate
+        self._backend = backend
+        self._on_decision = on_decision
+
+    def stage(self, request: GateRequest, file: ProviderFile, path: Path, *, key: str) -> Staged:
+        with self._admitted(request, Action.UPLOAD) as backend:
+            return backend.stage(file, path, key=key)
+
+    def submit(
+        self,
+        request: GateRequest,
+        translation: Translation,
+        staged: Sequence[Staged],
+        *,
+        key: str,
+        handover: Handover,
+    ) -> RemoteRef:
+        with self._admitted(request, Action.TRAIN) as backend:
+            return backend.submit(translation, staged, key=key, handover=handover)
+
+    def resume(self, request: GateRequest, ref: RemoteRef) -> Snapshot:
+        """Go on with training that was paused, or failed: on the same data, by today's answer."""
+        with self._admitted(request, Action.TRAIN) as backend:
+            return backend.resume(ref)
+
+    def deploy(self, request: GateRequest, ref: RemoteRef) -> Artifact:
+        with self._admitted(request, Action.DEPLOY) as backend:
+            return backend.deploy(ref)
+
+    def complete(
+        self,
+        request: GateRequest,
+        model_ref: str,
+        batch: Sequence[Sequence[ChatMessage]],
+        *,
+        max_output_tokens: int,
+    ) -> tuple[Completion, ...]:
+        with self._admitted(request, Action.INFER) as backend:
+            return backend.complete(model_ref, batch, max_output_tokens=max_output_tokens)
+
+    def stream(
+        self,
+        request: GateRequest,
+        model_ref: str,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+    ) -> Iterator[str]:
+        """Pieces of one answer. The gate is asked here and now, not at the first piece."""
+        with self._admitted(request, Action.INFER) as backend:
+            pieces = backend.stream(model_ref, messages, max_output_tokens=max_output_tokens)
+        return _classified(backend, pieces)
+
+    def score(
+        self,
+        request: GateRequest,
+        model_ref: str,
+        examples: Sequence[tuple[Sequence[Message], Message]],
+    ) -> tuple[Score, ...]:
+        with self._admitted(request, Action.INFER) as backend:
+            return backend.score(model_ref, examples)
+
+    @contextmanager
+    def _admitted(self, request: GateRequest, action: Action) -> Generator[Backend]:
+        """The backend the request names, once the gate has said yes to this action."""
+        if request.action is not action:
+            raise PolicyDenied(
+                f"the gate was asked about {request.action}, for a call that needs {action}",
+                place=request.backend,
+            )
+        decision = self._decide(request)
+        if self._on_decision is not None:
+            self._on_decision(request, decision)
+        if decision.allowed is not True:
+            raise _denied(request, decision)
+        backend = self._backend(request.backend)
+        with classified(backend):
+            yield backend
+
+    def _decide(self, request: GateRequest) -> Decision:
+        """The gate's answer; a gate that fails has denied."""
+        try:
+            return self._gate.decide(request)
+        except Exception as error:
+            ground = Ground("gate-failed", f"the gate could not decide ({type(error).__name__})")
+            return Decision(allowed=False, grounds=(ground,), policy_hash="")
+
+
+@contextmanager
+def classified(backend: Backend) -> Generator[None]:
+    """A vendor's exceptions as the backend classifies them, by type and status. The original is not
+    chained: its text may quote what was sent."""
+    try:
+        yield
+    except TunegateError:
+        raise
+    except Exception as error:
+        raise backend.classify(error) from None
+
+
+def _classified(backend: Backend, pieces: Iterator[str]) -> Iterator[str]:
+    with classified(backend):
+        yield from pieces
+
+
+def _denied(request: GateRequest, decision: Decision) -> PolicyDenied:
+    grounds = decision.grounds or (Ground("nothing-allows", "no rule allows it"),)
+    reasons = "; ".join(
+        f"{ground.reason} [{ground.rule}{f', {ground.citation}' if ground.citation else ''}]"
+        for ground in grounds
+    )
+    fixes = [ground.fix for ground in grounds if ground.fix]
+    return PolicyDenied(
+        f"{request.action} is denied: {reasons}",
+        place=f"{request.backend} {request.model} · {request.region} · {request.offer}",
+        fix="; ".join(dict.fromkeys(fixes)) or None,
+        rules=tuple(ground.rule for ground in grounds),
+    )

@@ -1,0 +1,285 @@
+"""The reconciler: takes a job one legal step at a time towards what is wanted.
+
+Level-triggered and idempotent, in the manner of a Kubernetes controller: it looks at what is stored
+and what the backend says, not at what it did before. It may be killed between any two lines and run
+again by anyone; several processes on one store share the work.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from backends.base import Backend
+from gateway.core.errors import BackendError, NotFound, PolicyDenied, StoreConflict, StoreError, TunegateError
+from gateway.core.gate import Action, GateRequest
+from gateway.core.job import Event, JobState, RemoteRef, Snapshot
+from gateway.core.plan import ProviderFile
+from gateway.egress import Egress
+from gateway.jobs import lease
+from gateway.jobs.model import Caps, Job
+from gateway.jobs.steps import Hooks, NeedsPerson, NotYet, Steps, leaves_open
+from gateway.jobs.store import Store
+from gateway.jobs.waiting import backoff
+
+_BEFORE_START = (JobState.PLANNED, JobState.AWAITING_APPROVAL, JobState.STAGING, JobState.SUBMITTING)
+_GONE_AFTER = 3  # looks in a row; a job that was just made may not be listed at once
+_STEPS_AT_ONCE = 20
+
+
+class Reconciler:
+    """Sees jobs through.
+
+    Args:
+        store: where jobs are kept.
+        egress: the gated door to the backends.
+        backend: a backend by its registry name, for calls that carry no data.
+        gate_request: what the gate must be asked before an action of this job.
+        write_files: writes one provider file under the job's folder and says where; called again
+            after a crash, and then gives the same bytes.
+        evaluate: compares base and tuned of a succeeded job; its result holds `metrics`. None skips.
+        record: writes the signed record of a job that has ended; its reference. Called again if the
+            process dies before the reference is stored.
+        when_done: command that a job which outlives us runs at its end.
+        actual_usd: what an ended job did cost, where that is known.
+        on_event: told of every event, after it was stored.
+        clock: the time now, in UTC with a zone.
+        sleep, jitter: `time.sleep` and `random.random`, to be replaced in tests.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        egress: Egress,
+        backend: Callable[[str], Backend],
+        *,
+        gate_request: Callable[[Job, Action], GateRequest],
+        write_files: Callable[[Job, ProviderFile], Path],
+        clock: Callable[[], datetime],
+        evaluate: Callable[[Job], Mapping[str, Any]] | None = None,
+        record: Callable[[Job], str | None] | None = None,
+        when_done: Callable[[Job], tuple[str, ...]] = lambda job: (),
+        actual_usd: Callable[[Job, Snapshot], Decimal | None] | None = None,
+        on_event: Callable[[Job, Event], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        hooks = Hooks(gate_request, write_files, evaluate, record, when_done, actual_usd, on_event)
+        self._store = store
+        self._steps = Steps(store, egress, backend, hooks, clock)
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+
+    # -- working ----------------------------------------------------------------------------------
+
+    def reconcile(self, job_id: str, *, light: bool = False) -> Job:
+        """Take the job's next step, if it is due and nobody else is at it; the job as it is then.
+
+        What goes wrong is written to the job, not raised.
+
+        Args:
+            light: leave steps that may take long (uploads, evaluation) to somebody with more time.
+
+        Raises:
+            JobNotFound: no job has this id.
+            StoreError: the store cannot be read or written.
+        """
+        job = self._store.get(job_id)
+        if not self._is_due(job) or (light and _takes_long(job)):
+            return job
+        token = lease.new_token()
+        held = self._store.lease(job_id, token, lease.TTL)
+        if held is None:
+            return job
+        try:
+            if self._is_due(held):  # somebody may have taken this very step before we had the lease
+                with lease.kept_alive(lambda: self._renew(job_id, token)):
+                    self._step(held, token)
+        finally:
+            self._store.release(job_id, token)
+        return self._store.get(job_id)
+
+    def advance(self, job_id: str, *, light: bool = False) -> Job:
+        """Steps for as long as the next may be taken at once: to the first wait, or the end."""
+        job = self.reconcile(job_id, light=light)
+        for _ in range(_STEPS_AT_ONCE):
+            if not self._is_due(job):
+                break
+            before, job = job, self.reconcile(job_id, light=light)
+            if job.version == before.version:
+                break
+        return job
+
+    def follow(
+        self,
+        job_id: str,
+        on_update: Callable[[Job], None] | None = None,
+        *,
+        until: Callable[[Job], bool] = lambda job: job.closed,
+        longest_pause_s: float = 5.0,
+    ) -> Job:
+        """Step, tell and sleep until the job is closed (or `until` holds), or a person is needed.
+
+        Interrupting it leaves the job as it is, for anyone to go on with.
+        """
+        while True:
+            job = self.reconcile(job_id)
+            if on_update is not None:
+                on_update(job)
+            if until(job) or job.closed or job.waits_for_a_person:
+                return job
+            self._sleep(self._pause_s(job, longest_pause_s))
+
+    def due(self) -> tuple[str, ...]:
+        """Jobs whose next step may be taken now."""
+        return self._store.due()
+
+    def work(self, *, once: bool = False, light: bool = False, idle_s: float = 2.0) -> int:
+        """Advance every due job; again and again, unless `once`. The number of jobs looked at.
+
+        Any number of processes may do this on one store.
+        """
+        looked_at = 0
+        while True:
+            for job_id in self.due():
+                self.advance(job_id, light=light)
+                looked_at += 1
+            if once:
+                return looked_at
+            self._sleep(idle_s)
+
+    # -- wishes -----------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the end. On a job that has ended: no error."""
+        return self._store.want(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        job = self._store.get(job_id)
+        if job.state.final:
+            raise StoreConflict(f"a job that is {job.state} cannot be paused", place=job_id)
+        return self._store.want(job_id, "pause")
+
+    def resume(self, job_id: str, caps: Caps | None = None) -> Job:
+        """Go on with a paused job, or try a failed one again: where it stopped, if it had started.
+
+        Raises:
+            OverBudget: the failed job's reservation was given back, and the money is spent.
+            StoreConflict: the job was cancelled or has succeeded.
+        """
+        job = self._store.get(job_id)
+        if job.state is JobState.FAILED:
+            event = self._steps.event("info", "state", f"attempt {job.attempt + 1}")
+            return self._store.retry(job, caps, event=event)
+        if job.state.final or job.wanted == "cancel":
+            raise StoreConflict(f"a job that is {job.state} cannot be resumed", place=job_id)
+        return self._store.want(job_id, "run")
+
+    def answer(self, job_id: str, remote: RemoteRef | None) -> Job:
+        """What a person found where the backend could not be asked: the job, or that there is none.
+
+        Raises:
+            StoreConflict: nothing was asked.
+        """
+        job = self._store.get(job_id)
+        if job.remote is not None or not job.waits_for_a_person:
+            raise StoreConflict("this job does not wait for an answer", place=job_id)
+        if remote is None:
+            self._store.forget(job, "submit")
+            return self._store.update(job, error=None, next_due_at=self._clock())
+        if job.state is JobState.SUBMITTING:
+            return self._steps.move(job, JobState.QUEUED, f"a person found it as {remote.id}", remote=remote)
+        return self._store.update(job, remote=remote, error=None, next_due_at=self._clock())
+
+    # -- one step, whatever comes of it -----------------------------------------------------------
+
+    def _step(self, job: Job, token: str) -> None:
+        try:
+            self._steps.take(job)
+        except StoreError:
+            raise
+        except StoreConflict:
+            return  # the lease was lost; whoever has it goes on from what is stored
+        except (NotYet, TunegateError) as problem:
+            self._write_down(job.id, token, problem)
+        except Exception as defect:  # one job's defect must not stop the others; its text may hold data
+            self._write_down(job.id, token, _defect(defect))
+
+    def _write_down(self, job_id: str, token: str, problem: NotYet | TunegateError) -> None:
+        job = self._store.get(job_id)
+        if job.lease_owner != token:
+            return
+        try:
+            if isinstance(problem, NotYet):
+                self._store.update(job, next_due_at=problem.until)
+            elif isinstance(problem, NeedsPerson):
+                self._stop(job, problem)
+            else:
+                self._went_wrong(job, problem)
+        except StoreConflict:
+            return
+
+    def _went_wrong(self, job: Job, error: TunegateError) -> Job:
+        """Fail what has not started; keep looking at what has, since its state is the backend's to say."""
+        if job.state in _BEFORE_START:
+            if job.state is JobState.SUBMITTING and self._store.intent(job, "submit") is not None:
+                self._store.note(job, "submit", error.to_json())
+                if leaves_open(error):
+                    return self._later(job, error)
+            if isinstance(error, BackendError) and error.retryable:
+                return self._later(job, error)
+            return self._steps.fail(job, error.to_json())
+        if isinstance(error, NotFound) and not job.state.final and job.failures + 1 >= _GONE_AFTER:
+            return self._steps.fail(job, error.to_json())
+        if isinstance(error, PolicyDenied):  # on `resume` of a paused job: it stays paused
+            self._store.want(job.id, "pause", was="run")
+        return self._later(job, error)
+
+    def _later(self, job: Job, error: TunegateError) -> Job:
+        failures = job.failures + 1
+        wait = backoff(failures, error, self._jitter)
+        event = None
+        if failures == 1:  # told once, not at every look
+            event = self._steps.event("warning", "backend", f"{error.message}; trying again")
+        shown = job.error if job.state.final else error.to_json()  # why it ended stays what it was
+        due_at = self._clock() + wait
+        return self._store.update(job, event=event, failures=failures, error=shown, next_due_at=due_at)
+
+    def _stop(self, job: Job, error: TunegateError) -> Job:
+        event = self._steps.event("error", "needs_person", f"{error.message}. {error.fix or ''}".strip())
+        return self._store.update(job, event=event, error=error.to_json(), next_due_at=None)
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _is_due(self, job: Job) -> bool:
+        return not job.closed and job.next_due_at is not None and job.next_due_at <= self._clock()
+
+    def _pause_s(self, job: Job, longest_s: float) -> float:
+        if self._is_due(job):  # the next step may be taken at once, unless somebody else is at it
+            return 0.0 if job.lease_owner is None else min(1.0, longest_s)
+        wait = (job.next_due_at or self._clock()) - self._clock()
+        return min(max(wait / timedelta(seconds=1), 0.0), longest_s)
+
+    def _renew(self, job_id: str, token: str) -> None:
+        self._store.renew(job_id, token, lease.TTL)
+
+
+def _takes_long(job: Job) -> bool:
+    comparing = job.state is JobState.SUCCEEDED and job.artifacts is not None
+    return job.state is JobState.STAGING or (comparing and job.evaluation in ("pending", "running"))
+
+
+def _defect(error: Exception) -> TunegateError:
+    """An exception nobody expected, by its type and place alone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else None
+    return TunegateError(
+        f"a step failed with {type(error).__name__}", place=place, fix="this is a defect: please report it"
+    )
