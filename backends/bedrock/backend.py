@@ -46,7 +46,9 @@ class BedrockBackend(Backend):
 
     def counter(self, model: ModelFacts) -> TokenCounter:
         name = model.tokenizer.removeprefix("proxy:")
-        return ProxyCounter(name, bytes_per_token=_BYTES_PER_TOKEN[name], per_message=5, band=0.2)
+        return ProxyCounter(
+            f"{self.name} {name}", bytes_per_token=_BYTES_PER_TOKEN[name], per_message=5, band=0.2
+        )
 
     def missing(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(name for name in ("role_arn", "output_uri") if not options.get(name))

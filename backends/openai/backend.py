@@ -41,7 +41,7 @@ class OpenAIBackend(Backend):
     def counter(self, model: ModelFacts) -> TokenCounter:
         if model.tokenizer.startswith("proxy:"):
             name = model.tokenizer.removeprefix("proxy:")
-            return ProxyCounter(name, bytes_per_token=3.6, per_message=5, band=0.2)
+            return ProxyCounter(f"{self.name} {name}", bytes_per_token=3.6, per_message=5, band=0.2)
         return OpenAICounter(model.tokenizer)
 
     def missing(self, options: Mapping[str, Any]) -> tuple[str, ...]:
