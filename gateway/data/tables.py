@@ -1,0 +1,158 @@
+"""Records from tables: CSV (and TSV) as a stream, Parquet by small batches."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from gateway.data.lines import RawRecord, read_lines
+from gateway.data.reasons import MAX_LINE_BYTES
+
+_BATCH_ROWS = 256
+
+
+def read_csv(stream: BinaryIO, delimiter: str) -> Iterator[RawRecord]:
+    """One record per row below the header; `line` is the physical line on which the row starts.
+
+    Raises:
+        csv.Error: the header itself cannot be read, or names a column twice.
+    """
+    # The limit is the whole process's; it is only ever raised, and never above our own.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    feed = _CsvFeed(stream)
+    reader = csv.reader(feed.lines(), delimiter=delimiter, strict=True)
+    header = [name.strip() for name in next(reader, list[str]())]
+    if len(set(header)) != len(header):
+        raise csv.Error("a column is named twice")
+    while True:
+        line = feed.start_row()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield RawRecord(line, feed.row_bytes, None, "line_too_long" if feed.too_long else "bad_csv")
+            continue
+        if feed.too_long:
+            yield RawRecord(line, feed.row_bytes, None, "line_too_long")
+        elif cells:
+            yield _csv_record(line, feed.row_bytes, header, cells)
+
+
+def csv_header(stream: BinaryIO, delimiter: str) -> list[str]:
+    """The names in the first row, without their outer spaces."""
+    header = next(csv.reader(_CsvFeed(stream).lines(), delimiter=delimiter, strict=True), list[str]())
+    return [name.strip() for name in header]
+
+
+def _csv_record(line: int, size: int, header: list[str], cells: list[str]) -> RawRecord:
+    if len(cells) != len(header):
+        return RawRecord(line, size, None, "bad_csv")
+    value = dict(zip(header, cells, strict=True))
+    text = "".join(cells)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # what could not be decoded came through as lone surrogates
+            return RawRecord(line, size, value, "bad_encoding")
+    return RawRecord(line, size, value)
+
+
+class _CsvFeed:
+    """Feeds physical lines to the csv reader and keeps count of the row they make up.
+
+    Once a row is over the limit its text is dropped, but its quotes are not: an odd number of them
+    is fed on as one, so that the reader still knows where the row ends and the next one starts.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._read = 0
+        self.row_bytes = 0
+        self.too_long = False
+
+    def start_row(self) -> int:
+        """Forget the last row; the 1-based line on which the next one starts."""
+        self.row_bytes, self.too_long = 0, False
+        return self._read + 1
+
+    def lines(self) -> Iterator[str]:
+        for number, size, text, quotes in read_lines(self._stream):
+            self._read = number
+            self.row_bytes += size
+            if text is None or self.row_bytes > MAX_LINE_BYTES:
+                self.too_long = True
+                quotes = quotes if text is None else text.count(b'"')
+                yield '"\n' if quotes % 2 else "\n"
+            else:
+                yield text.decode(errors="surrogateescape")
+
+
+def read_parquet(file: BinaryIO, on_row: Callable[[float], None]) -> Iterator[RawRecord]:
+    """One record per row, numbered from 1; `on_row` is told the share of rows read so far.
+
+    Raises:
+        pyarrow.ArrowException, OSError: the file is damaged or encrypted.
+    """
+    from pyarrow.parquet import ParquetFile  # pyright: ignore[reportUnknownVariableType]
+
+    table = cast("Any", ParquetFile(file))
+    total: int = table.metadata.num_rows
+    number = 0
+    for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+        for row in cast("list[dict[str, Any]]", batch.to_pylist()):
+            number += 1
+            value = {name: plain(item) for name, item in row.items()}
+            size = _text_bytes(value)
+            yield RawRecord(number, size, value, "line_too_long" if size > MAX_LINE_BYTES else None)
+        on_row(number / total)
+
+
+def parquet_header(path: Path) -> list[str]:
+    """The names of a Parquet file's columns."""
+    from pyarrow.parquet import read_schema  # pyright: ignore[reportUnknownVariableType]
+
+    return list(cast("Any", read_schema(path)).names)
+
+
+def plain(value: object) -> Any:
+    """An Arrow value as JSON has it: times and decimals as text, null fields of structs left out.
+
+    Bytes become text where they are UTF-8; others stay bytes, which no row may use.
+    """
+    if isinstance(value, dict):
+        items = cast("Mapping[str, object]", value).items()
+        return {key: plain(item) for key, item in items if item is not None}
+    if isinstance(value, list):
+        return [plain(item) for item in cast("list[object]", value)]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, date | time | timedelta | Decimal):
+        return str(value)
+    return value
+
+
+def _text_bytes(value: object) -> int:
+    """Roughly how large a value is: the bytes of its text, eight for anything else."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if isinstance(value, dict):
+        return sum(_text_bytes(item) for item in cast("Mapping[str, object]", value).values())
+    if isinstance(value, list):
+        return sum(_text_bytes(item) for item in cast("list[object]", value))
+    return len(value) if isinstance(value, bytes) else 8
+
+
+def is_nan(value: object) -> bool:
+    """NaN as tables have it: a float, or the word that a data frame wrote for a missing cell."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, str) and len(value) == 3 and value in ("nan", "NaN")
