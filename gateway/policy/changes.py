@@ -26,14 +26,15 @@ def smallest_changes(gate: CedarGate, request: GateRequest) -> tuple[Change, ...
 
     Only what is in somebody's hands is tried: agreements, a scan, a region or offer, the data. What
     a provider does not state cannot be changed here, so no change may be found. Empty where the
-    request is allowed already.
+    request is allowed already, or cannot be judged.
     """
-    if gate.allows(request):
+    verdict = gate.verdict(request)
+    if verdict.allowed or not verdict.judged:
         return ()
     found: list[tuple[Step, ...]] = []
     for chosen in _combinations([step for step in gate.steps(request) if step.kind != "fact"]):
         needless = any(set(smaller) <= set(chosen) for smaller in found)
-        if not needless and gate.allows(take(request, chosen)):
+        if not needless and gate.verdict(take(request, chosen)).allowed:
             found.append(chosen)
     return tuple(Change(in_words(chosen), take(request, chosen)) for chosen in found)
 

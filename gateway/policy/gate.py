@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import cedarpy
 import orjson
 
 from gateway.core.gate import Decision, GateRequest, Ground, Trust
+from gateway.policy.engine import REMEMBERED, Verdict, judge_of
 from gateway.policy.question import cedar_request
-from gateway.policy.rules import Rule, RuleBook, load_rules, schema, set_path
+from gateway.policy.rules import Rule, RuleBook, load_rules, set_path
 from gateway.policy.steps import Step, in_words, provider, steps, take
-
-_REMEMBERED = 8192  # answers kept; one is a few hundred bytes
-_NO_ENTITIES = cedarpy.Entities.from_json_str("[]")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The engine's bare answer: the rules that determined it, and whether it could judge at all."""
-
-    allowed: bool
-    rules: tuple[str, ...]
-    judged: bool = True
 
 
 def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = ("baseline", "hipaa")) -> CedarGate:
@@ -60,9 +45,8 @@ class CedarGate:
     def __init__(self, book: RuleBook) -> None:
         self.book = book
         self.policy_hash = book.hash
-        # The question's bytes are the cache's key: equal bytes are the same question to the engine.
-        self._every = lru_cache(_REMEMBERED)(lambda key: _ask(orjson.loads(key), book.every))
-        self._permits = lru_cache(_REMEMBERED)(lambda key: _ask(orjson.loads(key), book.permits))
+        self._every = judge_of(book.every)
+        self._permits = judge_of(book.permits)
         self._decisions: dict[object, Decision] = {}
 
     def decide(self, request: GateRequest) -> Decision:
@@ -70,28 +54,26 @@ class CedarGate:
         try:
             # The engine never sees dates of lapsed agreements or titles, but the grounds tell them.
             question = (self._key(request), request.attestations, request.as_of, provider(request))
-            if question not in self._decisions:
-                if len(self._decisions) >= _REMEMBERED:
+            decision = self._decisions.get(question)
+            if decision is None:
+                decision = self._decided(request)
+                if len(self._decisions) >= REMEMBERED:
                     self._decisions.clear()
-                self._decisions[question] = self._decided(request)
-            return self._decisions[question]
+                self._decisions[question] = decision
         except Exception:
             return self._decision(False, (_unjudged(),))
+        return decision
 
     def decide_many(self, requests: Iterable[GateRequest]) -> tuple[Decision, ...]:
         """The answers to many questions, in their order."""
         return tuple(map(self.decide, requests))
 
-    def allows(self, request: GateRequest) -> bool:
-        """The answer without its grounds: what a search for changes asks. Never raises."""
-        try:
-            return self.verdict(request).allowed
-        except Exception:
-            return False
-
     def verdict(self, request: GateRequest) -> Verdict:
-        """What the engine says to this question, over all rules."""
-        return self._every(self._key(request))
+        """The engine's bare answer, over all rules, without grounds. Never raises."""
+        try:
+            return self._every(self._key(request))
+        except Exception:
+            return Verdict(False, (), judged=False)
 
     def steps(self, request: GateRequest) -> tuple[Step, ...]:
         """What could be otherwise about this question, as far as these rules may care."""
@@ -153,16 +135,6 @@ class CedarGate:
             rest = [other for other in needed if other is not step]
             needed = rest if permitted(rest) else needed
         return permitted(needed)[0], tuple(needed)
-
-
-def _ask(question: dict[str, Any], rules: cedarpy.PolicySet) -> Verdict:
-    """One question to the engine. The engine's messages quote the question and go no further."""
-    answer = cedarpy.is_authorized(question, rules, _NO_ENTITIES, schema())
-    determining = tuple(sorted(answer.diagnostics.reasons))
-    if answer.diagnostics.errors or answer.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
-        return Verdict(False, determining, judged=False)
-    allowed = answer.decision is cedarpy.Decision.Allow and bool(determining)
-    return Verdict(allowed, determining)
 
 
 def _ground(rule: Rule, request: GateRequest) -> Ground:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.core.classes import DataClass
 from gateway.core.gate import Attestation, GateRequest
 
 # attribute → the value that opens no door
@@ -48,8 +49,11 @@ def cedar_request(request: GateRequest, words: frozenset[str]) -> dict[str, Any]
             mentions is left blank, so that candidates which differ in nothing else ask one question.
 
     Raises:
-        TypeError: the tags are not a tuple of strings; letters of a word must not pass for tags.
+        TypeError: the class is none, or the tags are not a tuple: the letters of one word must not
+            pass for tags.
     """
+    if not isinstance(request.data_class, DataClass):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("data_class")
     if not isinstance(request.tags, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("tags")
 

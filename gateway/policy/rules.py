@@ -169,16 +169,21 @@ def _parse(statement: str) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [f"this is not a Cedar rule: {error}"]
     if document.get("templates") or len(document["staticPolicies"]) != 1:
         return None, ["a template is not a rule: write the principal and resource out"]
-    result = cedarpy.validate_policies(statement, schema())
+    result = cedarpy.validate_policies(statement, schema())  # pyright: ignore[reportUnknownMemberType]
     if not result.validation_passed or result.errors:
-        texts = [re.sub(r"^for policy `\w+`[,:] ", "", problem.error) for problem in result.errors]
-        return None, sorted(set(texts)) or ["this rule does not fit the schema"]
+        return None, [_readable(result.errors)]
     tree: dict[str, Any] = next(iter(document["staticPolicies"].values()))
     notes = tree.setdefault("annotations", {})
     missing = [name for name in ("id", "reason") if not notes.get(name)]
     if missing:
         return None, [f'every rule says who it is and why: add @{name}("…")' for name in missing]
     return tree, []
+
+
+def _readable(errors: Sequence[cedarpy.ValidationError]) -> str:
+    """The validator's messages, which repeat themselves for every action, once each."""
+    texts = {re.sub(r'^for policy `\w+`[,:] | for Action::"\w+"', "", error.error) for error in errors}
+    return "; ".join(sorted(texts)) or "this rule does not fit the schema"
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
@@ -200,7 +205,7 @@ def _rule(id: str, tree: dict[str, Any]) -> Rule:
 
 
 def _policy_set(trees: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
-    document = {"templates": {}, "staticPolicies": dict(trees), "templateLinks": []}
+    document: dict[str, object] = {"templates": {}, "staticPolicies": dict(trees), "templateLinks": []}
     return cedarpy.PolicySet.from_json_str(json.dumps(document))
 
 
