@@ -214,9 +214,16 @@ def _account(
     ledger.changed("hyperparameters.dpo.beta", None, "no preference tuning there")
     ledger.row_length(longest, model.max_tokens_per_row, cuts=False)
     _data(spec, model, profile, ledger)
-    ledger.changed("name", model_name(spec.name), "begins the tuned model's name: no dots, single dashes")
+    _name(spec, ledger)
     ledger.kept("options.bedrock")
     ledger.ours()
+
+
+def _name(spec: JobSpec, ledger: Ledger) -> None:
+    if (name := model_name(spec.name)) == spec.name:
+        ledger.kept("name", "begins the tuned model's name")
+    else:
+        ledger.changed("name", name, "begins the tuned model's name: 50 characters, single dashes, no dots")
 
 
 def _adaptation(spec: JobSpec, ledger: Ledger) -> None:

@@ -169,7 +169,7 @@ def _training_type(job: _Job, body: dict[str, Any]) -> None:
     if kind := TRAINING_TYPES.get(job.target.offer):
         body["trainingType"] = kind
     else:
-        why = f"the request that asks for `{job.target.offer}` training is not published; `standard` is"
+        why = f"the request that asks for `{job.target.offer}` training is not published; take another tier"
         job.ledger.refused("model", why)
 
 

@@ -128,7 +128,7 @@ def _gemini_tuning(spec: JobSpec, ledger: Ledger) -> dict[str, Any]:
         ledger.refused("method", "Gemini is tuned with an adapter; `local` lets you choose")
     elif spec.method == "auto":
         ledger.changed("method", "lora", "Gemini is tuned with an adapter")
-    ledger.kept("method")
+    ledger.kept("method", "Gemini is tuned with an adapter; nothing is sent")
     values |= _adapter_size(spec, MAX_GEMINI_RANK, ledger)
     return {"hyperParameters": values}
 
@@ -157,7 +157,7 @@ def _mode(spec: JobSpec, model: ModelFacts, ledger: Ledger) -> str:
         ledger.changed("method", first, "the first of what this model is tuned with there")
         return first
     if spec.method in model.methods:
-        ledger.kept("method")
+        ledger.kept("method", "sent as the tuning mode")
         return spec.method
     ledger.refused("method", f"this model is tuned there with {' or '.join(model.methods)}")
     return first
