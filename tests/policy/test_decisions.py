@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from gateway.core.classes import DataClass
 from gateway.core.gate import Action, Gate, GateRequest
 from gateway.policy import CedarGate, load_gate, shipped_sets
+from gateway.policy.engine import judge
+from gateway.policy.question import cedar_request
 from tests.policy.asking import GOOD, LOCAL, MANAGED, REQUESTS, signed
 
 SETS = st.lists(st.sampled_from(shipped_sets()), unique=True).map(lambda names: tuple(sorted(names)))
@@ -137,6 +139,15 @@ def test_an_organisation_adds_its_own_rules(tmp_path: Path) -> None:
     assert gate.decide(replace(WITH_ALL, action=Action.TRAIN)).allowed
     # A broad permit opens no door that HIPAA keeps shut.
     assert not gate.decide(replace(MANAGED, team="research", region="eu-1")).allowed
+
+
+@settings(max_examples=100, deadline=None)
+@given(REQUESTS, st.sampled_from(("m1", "m2", "")), st.sampled_from(("r1", "r2")))
+def test_what_no_rule_mentions_may_be_left_out(ask: GateRequest, model: str, region: str) -> None:
+    gate = gate_of(*shipped_sets())
+    ask = replace(ask, model=model, region=region)
+    everything = cedar_request(ask, gate.book.words | {"model", "region", "offer", "purpose"})
+    assert judge(everything, gate.book.every) == gate.verdict(ask)
 
 
 def test_the_gate_is_the_gate_of_core() -> None:
