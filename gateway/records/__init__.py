@@ -1,0 +1,31 @@
+"""What was decided and done: signed, chained, append-only; and the model card.
+
+log = RecordLog(home / "records", load_or_create_key(home / "keys"), clock)
+ref = log.append("decision", subjects, decision(plan, job_id=job_id))
+log.verify(Head.parse(anchored)).ok
+"""
+
+from __future__ import annotations
+
+from gateway.records.card import model_card
+from gateway.records.chain import Head, Problem, VerifyReport, verify_export
+from gateway.records.keys import SigningKey, load_or_create_key
+from gateway.records.log import Entry, RecordLog, RecordRef
+from gateway.records.predicates import KINDS, decision, dispatch, training_result
+
+__all__ = [
+    "KINDS",
+    "Entry",
+    "Head",
+    "Problem",
+    "RecordLog",
+    "RecordRef",
+    "SigningKey",
+    "VerifyReport",
+    "decision",
+    "dispatch",
+    "load_or_create_key",
+    "model_card",
+    "training_result",
+    "verify_export",
+]

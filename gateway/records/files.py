@@ -1,0 +1,65 @@
+"""Writing a file so that it is there whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from gateway.core.errors import RecordError
+
+LOCK_TIMEOUT_S = 60.0
+
+
+def write_new(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Create `path` with `content`: on disk before it has its name, and never over another file.
+
+    Raises:
+        OSError: the disk is full, the folder cannot be written, or the name is taken.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, fails where the name is taken
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut (a no-op where folders cannot be opened)."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def writing(folder: Path, what: str) -> Generator[None]:
+    """Hold the folder's lock, creating the folder; any OS error becomes a `RecordError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+            yield
+    except OSError as error:
+        raise unwritable(folder, what, error) from None
+
+
+def unwritable(place: Path, what: str, error: OSError) -> RecordError:
+    return RecordError(
+        f"{what}: {error.strerror or type(error).__name__}; nothing was half-written",
+        place=str(place),
+        fix="free space there, or make the folder writable, and run the command again",
+    )

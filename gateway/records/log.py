@@ -1,0 +1,209 @@
+"""The append-only account: one file per record, numbered, each holding its predecessor's hash.
+
+    records/
+      00000001.json …     one DSSE envelope each, one line of JSON
+      keys/<key id>.pem   public keys of every signer so far, so that rotation keeps old records readable
+
+A file gets its name only when its bytes are on disk, under a lock that all writers share: a kill,
+a power cut or a second process leaves a whole record or none, and never two with one number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.core.errors import RecordError
+from gateway.records.chain import Head, VerifyReport, export_lines, keys_by_id, verify_chain
+from gateway.records.envelope import NO_PREVIOUS, STATEMENT_TYPE, Record, Unverified, open_, seal, sha256
+from gateway.records.files import unwritable, write_new, writing
+from gateway.records.keys import SigningKey
+from gateway.records.predicates import KINDS, check_predicate
+
+_NAME = re.compile(r"(\d{8,})\.json")
+Subject = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """Where a record is, and what it hashes to."""
+
+    sequence: int
+    sha256: str
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        return {"sequence": self.sequence, "sha256": self.sha256, "path": str(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the list of records. `kind` is `?` where the record does not verify."""
+
+    sequence: int
+    at: str
+    kind: str
+    subjects: tuple[str, ...]
+
+
+class RecordLog:
+    """The account kept in one folder.
+
+    Args:
+        folder: made on the first append.
+        key: signs what is appended; its public half is kept beside the records.
+        clock: gives the time, UTC.
+    """
+
+    def __init__(self, folder: Path, key: SigningKey, clock: Callable[[], datetime]) -> None:
+        self.folder = folder
+        self._key = key
+        self._clock = clock
+
+    def append(self, kind: str, subjects: Sequence[Subject], predicate: Mapping[str, Any]) -> RecordRef:
+        """Sign and store one record.
+
+        Args:
+            kind: one of `KINDS`.
+            subjects: (name, SHA-256 hex) of what the record is about; at least one.
+            predicate: the record's body, as the functions in `predicates` make it.
+
+        Raises:
+            RecordError: an unknown kind, field or digest; a full disk or a folder that cannot be
+                written. Nothing is left half-written.
+        """
+        check_predicate(kind, predicate)
+        described = _subjects(subjects)
+        with writing(self.folder, "the record cannot be written"):
+            self._keep_public_key()
+            places = self._places()
+            sequence = max(places, default=0) + 1
+            previous = sha256(places[sequence - 1].read_bytes()) if places else NO_PREVIOUS
+            log = {"sequence": sequence, "previous": previous, "at": self._clock().isoformat()}
+            content = seal(
+                {
+                    "_type": STATEMENT_TYPE,
+                    "subject": described,
+                    "predicateType": KINDS[kind].uri,
+                    "predicate": {**predicate, "log": log},
+                },
+                self._key,
+            )
+            path = self.folder / f"{sequence:08d}.json"
+            write_new(path, content)
+        return RecordRef(sequence, sha256(content), path)
+
+    def verify(self, head: Head | None = None, *, trusted: Collection[str] | None = None) -> VerifyReport:
+        """Check every signature, the numbering and the chain.
+
+        Args:
+            head: a head exported earlier and kept elsewhere; shows a cut tail and a rewritten account.
+            trusted: ids of the only keys to believe; None believes all keys kept beside the records.
+        """
+        return verify_chain(self._contents(), keys_by_id(tuple(self._pems().values()), trusted), head)
+
+    def head(self) -> Head | None:
+        """The last record, to be kept elsewhere; None for an empty account."""
+        places = self._places()
+        if not places:
+            return None
+        last = max(places)
+        return Head(last, sha256(self._read(places[last])))
+
+    def show(self, sequence: int) -> dict[str, Any]:
+        """One record: its statement, and whether its signature holds.
+
+        Raises:
+            RecordError: there is no such record, or its signature does not hold.
+        """
+        places = self._places()
+        if sequence not in places:
+            raise RecordError(f"there is no record {sequence}", fix="list them with `tunegate records show`")
+        found = open_(self._read(places[sequence]), keys_by_id(tuple(self._pems().values())))
+        if isinstance(found, Unverified):
+            place = str(places[sequence])
+            raise RecordError(f"record {sequence} {found.text}", place=place, fix="`tunegate records verify`")
+        return {
+            "sequence": found.sequence,
+            "sha256": found.sha256,
+            "key_id": found.key_id,
+            "kind": _kind(found.statement["predicateType"]),
+            "statement": found.statement,
+        }
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All records in order, one line each."""
+        keys = keys_by_id(tuple(self._pems().values()))
+        return tuple(
+            _entry(place, open_(content, keys)) for place, content in sorted(self._contents().items())
+        )
+
+    def export(self, to: Path) -> Head | None:
+        """Write the account as JSON Lines: first schema, head and public keys, then every record.
+
+        Returns:
+            The head, to be kept apart from the export: `verify_export` wants both.
+
+        Raises:
+            RecordError: the file exists or cannot be written.
+        """
+        head = self.head()
+        try:
+            write_new(to, b"".join(export_lines(self._contents(), self._pems(), head)))
+        except OSError as error:
+            raise unwritable(to, "the export cannot be written", error) from None
+        return head
+
+    def _keep_public_key(self) -> None:
+        folder = self.folder / "keys"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self._key.id}.pem"
+        if not path.exists():
+            write_new(path, self._key.public_pem.encode())
+
+    def _pems(self) -> dict[str, str]:
+        folder = self.folder / "keys"
+        return {
+            path.stem: path.read_text(encoding="ascii", errors="replace") for path in folder.glob("*.pem")
+        }
+
+    def _places(self) -> dict[int, Path]:
+        if not self.folder.is_dir():
+            return {}
+        return {
+            int(found[1]): path for path in self.folder.iterdir() if (found := _NAME.fullmatch(path.name))
+        }
+
+    def _contents(self) -> dict[int, bytes]:
+        return {place: self._read(path) for place, path in self._places().items()}
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RecordError(f"cannot be read: {error.strerror}", place=str(path)) from None
+
+
+def _subjects(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    if not subjects:
+        raise RecordError("a record is about something: give it a subject")
+    for name, digest in subjects:
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise RecordError(f"subject {name}: a digest is 64 lower-case hexadecimal digits")
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects]
+
+
+def _entry(place: int, found: Record | Unverified) -> Entry:
+    if isinstance(found, Unverified):
+        return Entry(place, "", "?", (found.text,))
+    statement = found.statement
+    names = tuple(str(subject["name"]) for subject in statement["subject"])
+    return Entry(place, statement["predicate"]["log"]["at"], _kind(statement["predicateType"]), names)
+
+
+def _kind(uri: str) -> str:
+    return next((name for name, kind in KINDS.items() if kind.uri == uri), uri)

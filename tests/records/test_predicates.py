@@ -1,0 +1,158 @@
+"""What a record says, and what it can never say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.core.classes import DataClass
+from gateway.core.errors import RecordError
+from gateway.core.gate import Decision, Ground
+from gateway.core.job import Artifact, JobState, RemoteRef
+from gateway.core.plan import (
+    Candidate,
+    CandidateKey,
+    DataSummary,
+    Estimate,
+    Plan,
+    ProviderFile,
+    ProviderRequest,
+    Range,
+    Reason,
+    Translation,
+    Verdict,
+)
+from gateway.records import RecordLog, decision, dispatch, training_result
+from gateway.records.predicates import plan_hash
+from tests.records.conftest import DIGEST
+
+CANARY = "Zebediah Quux, born 1931"
+KEY = CandidateKey("local", "tiny", "here", "this-machine")
+ALLOW = Decision(True, (Ground("local-allowed", "it never leaves this machine"),), DIGEST)
+TRANSLATION = Translation(
+    requests=(ProviderRequest("train", {"note": CANARY}),),
+    files=(ProviderFile("train.jsonl", "train", "chat", 10, 9, {"too_long": 1}, DIGEST),),
+    fields=(),
+)
+PLAN = Plan(
+    spec_hash=DIGEST,
+    as_of=date(2026, 11, 22),
+    trust="unverified",
+    policy_hash=DIGEST,
+    data=DataSummary(
+        rows=10,
+        used=9,
+        refused={"too_long": 1},
+        split_rows={"train": 8, "validation": 0, "test": 1},
+        tokens=900,
+        tokens_method="exact",
+        hash=DIGEST,
+        declared=DataClass.PHI,
+        detected=None,
+        effective=DataClass.PHI,
+        scanned=False,
+        findings={},
+    ),
+    candidates=(
+        Candidate(
+            key=KEY,
+            verdict=Verdict.ALLOWED,
+            reasons=(Reason(Verdict.ALLOWED, "unscanned", CANARY, rule="scan-1"),),
+            tokens=900,
+            tokens_method="exact",
+            billed_tokens=None,
+            estimate=Estimate(None, None, None),
+            duration_h=Range.exactly(Decimal("0.05")),
+            memory_gib=1.0,
+            translation=TRANSLATION,
+            decision=ALLOW,
+        ),
+    ),
+    chosen=KEY,
+    why="the only allowed candidate",
+)
+
+
+def _bodies() -> dict[str, dict[str, Any]]:
+    remote = RemoteRef("local", "run-1", {"argv": CANARY})
+    return {
+        "decision": decision(PLAN, job_id="job-1"),
+        "dispatch": dispatch(PLAN, KEY, remote, ALLOW, TRANSLATION, job_id="job-1", decision_sha256=DIGEST),
+        "training_result": training_result(
+            PLAN,
+            KEY,
+            job_id="job-1",
+            decision_sha256=DIGEST,
+            dispatch_sha256=DIGEST,
+            state=JobState.SUCCEEDED,
+            raw_state="done",
+            base_revision="rev-1",
+            libraries={"peft": "0.18.0"},
+            hyperparameters={"epochs": 3, "learning_rate": 5e-4},
+            metrics={"tuned": {"exact_match": {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40, "x": CANARY}}},
+            artifacts=(Artifact("adapter", f"/home/{CANARY}", sha256=DIGEST),),
+            estimate={"usd": None, "hours": Range.exactly(Decimal("0.05")).to_json()},
+            actual={"usd": None, "hours": "0.06"},
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", ["decision", "dispatch", "training_result"])
+def test_every_kind_can_be_signed_and_holds_no_planted_text(kind: str, log: RecordLog) -> None:
+    ref = log.append(kind, [("data", DIGEST)], _bodies()[kind])
+    assert log.show(1)["kind"] == kind
+    assert log.verify().ok
+    payload = base64.b64decode(json.loads(ref.path.read_bytes())["payload"]).decode()
+    assert CANARY not in payload
+    assert "Zebediah" not in payload
+
+
+def test_a_decision_says_who_was_judged_how_and_why() -> None:
+    body = _bodies()["decision"]
+    assert body["plan_hash"] == plan_hash(PLAN)
+    assert body["chosen"]["backend"] == "local"
+    (candidate,) = body["candidates"]
+    assert candidate["verdict"] == "allowed"
+    assert candidate["reasons"] == [{"verdict": "allowed", "code": "unscanned", "rule": "scan-1"}]
+    assert candidate["gate"]["grounds"][0]["rule"] == "local-allowed"
+    assert body["data"]["class"]["effective"] == "phi"
+
+
+def test_a_result_says_what_it_took() -> None:
+    body = _bodies()["training_result"]
+    assert body["metrics"]["tuned"]["exact_match"] == {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40}
+    assert body["base_revision"] == "rev-1"
+    assert body["data_class"] == "phi"
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicate", "message"),
+    [
+        ("decision", {"messages": [CANARY]}, "no field 'messages'"),
+        ("decision", {"log": {"sequence": 9}}, "no field 'log'"),
+        ("decision", {"why": CANARY * 50}, "does not belong"),
+        ("decision", {"data": {"deep": [{"er": CANARY * 50}]}}, "does not belong"),
+        ("decision", {"data": {CANARY * 50: 1}}, "does not belong"),
+        ("gossip", {}, "no kind of record"),
+        ("decision", {"data": float("nan")}, "no JSON form"),
+        ("decision", {"data": object()}, "no JSON form"),
+    ],
+)
+def test_what_does_not_belong_is_refused_without_being_quoted(
+    log: RecordLog, kind: str, predicate: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecordError, match=message) as caught:
+        log.append(kind, [("data", DIGEST)], predicate)
+    assert CANARY not in str(caught.value)
+    assert log.head() is None
+
+
+@pytest.mark.parametrize("subjects", [[], [("data", "not a digest")], [("data", DIGEST.upper())]])
+def test_a_record_is_about_something_with_a_digest(log: RecordLog, subjects: list[tuple[str, str]]) -> None:
+    with pytest.raises(RecordError):
+        log.append("decision", subjects, {})
