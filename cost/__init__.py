@@ -1,1 +1,28 @@
-"""What a job costs, how long it takes, and whether it fits."""
+"""What a job costs, how long it takes, and whether it fits.
+
+book = PriceBook({"nova-cloud": facts})
+estimate(book, key, facts.kind, usage, spec.serving, on)     # named line items and their sums
+fit(spec, shape, machine, tokens, rows=800)                  # memory, settings and hours
+"""
+
+from __future__ import annotations
+
+from cost.estimate import OWN_HARDWARE, Priced, Usage, estimate
+from cost.fit import fit
+from cost.gpus import Catalogue, Gpu, Rental, load_gpus
+from cost.prices import Override, PriceBook, Quote
+
+__all__ = [
+    "OWN_HARDWARE",
+    "Catalogue",
+    "Gpu",
+    "Override",
+    "PriceBook",
+    "Priced",
+    "Quote",
+    "Rental",
+    "Usage",
+    "estimate",
+    "fit",
+    "load_gpus",
+]

@@ -1,0 +1,189 @@
+"""What a candidate costs, as named line items: quantity × price, rounded to the cent, then summed.
+
+An unknown price makes the sum it belongs to `None` and is named in words; it is never taken as zero.
+Storage that the book does not mention at all is not billed there; everything else must be stated,
+a hosting fee of zero too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from functools import reduce
+from operator import add
+
+from cost.prices import PriceBook, Quote
+from gateway.core.facts import Kind, PriceItem, PriceLine
+from gateway.core.plan import CandidateKey, Estimate, LineItem, Range
+from gateway.core.spec import Serving
+
+HOURS_PER_MONTH = Decimal(730)  # 365 days × 24 hours / 12
+OWN_HARDWARE = "own hardware, not priced"
+
+_CENT = Decimal("0.01")
+_MILLION = Decimal(1_000_000)
+_ZERO = Range.exactly(Decimal("0.00"))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a job will use.
+
+    Attributes:
+        train_tokens: tokens of the training rows, once.
+        validation_tokens: tokens of the validation rows, once; 0 where the backend does not bill them.
+        epochs: passes over the rows that are billed.
+        token_band: relative half-width of the token count's error: 0.15 for ±15 %.
+        hours: machine time of training, where it runs on a machine with an hourly price.
+    """
+
+    train_tokens: int | None
+    epochs: int
+    validation_tokens: int = 0
+    token_band: float = 0.0
+    hours: Range | None = None
+
+    @property
+    def billed_tokens(self) -> int | None:
+        """Tokens on the bill: training (and, where billed, validation) rows × epochs."""
+        if self.train_tokens is None:
+            return None
+        return (self.train_tokens + self.validation_tokens) * self.epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """An estimate, and what to know about the prices in it."""
+
+    estimate: Estimate
+    warnings: tuple[str, ...] = ()
+
+
+def estimate(
+    book: PriceBook, key: CandidateKey, kind: Kind, usage: Usage, serving: Serving | None, on: date
+) -> Priced:
+    """Training, storage, hosting and inference of one candidate over the horizon.
+
+    Args:
+        on: the day whose prices hold.
+        serving: the traffic; None means no horizon, and the total is training alone.
+    """
+    sheet = _Sheet(book, key, on)
+    if kind == "local":
+        _own_machine(sheet, usage, serving)
+    else:
+        _managed(sheet, usage, serving)
+    return sheet.close(serving)
+
+
+def _managed(sheet: _Sheet, usage: Usage, serving: Serving | None) -> None:
+    if usage.train_tokens is None:
+        sheet.unknown("training", "the tokens of this data are not counted for this model")
+    else:
+        train = usage.train_tokens * usage.epochs
+        sheet.tokens("training", "training", train, usage.token_band)
+        if usage.validation_tokens:
+            sheet.tokens("training", "validation", usage.validation_tokens * usage.epochs, usage.token_band)
+    if serving:
+        sheet.monthly("storage", serving.months)
+        sheet.monthly("hosting", serving.months)
+        sheet.tokens("input", "inference input", serving.input_tokens_per_month * serving.months)
+        sheet.tokens("output", "inference output", serving.output_tokens_per_month * serving.months)
+
+
+def _own_machine(sheet: _Sheet, usage: Usage, serving: Serving | None) -> None:
+    quote = sheet.quote("machine")
+    if quote.line is None:
+        sheet.unknown("training", OWN_HARDWARE)
+    elif usage.hours is None:
+        sheet.unknown("training", "the machine has a price, but the training time is not known")
+    else:
+        sheet.add("training", "training", usage.hours, "hour", quote)
+    if serving and quote.line is not None:
+        sheet.unknown("serving", "serving on this machine is not priced")
+
+
+class _Sheet:
+    """Line items of one candidate while they are collected."""
+
+    def __init__(self, book: PriceBook, key: CandidateKey, on: date) -> None:
+        self._book, self._key, self._on = book, key, on
+        self._lines: dict[str, list[LineItem]] = {"training": [], "serving": []}
+        self._unknown: dict[str, list[str]] = {"training": [], "serving": []}
+        self._warnings: list[str] = []
+
+    def quote(self, item: PriceItem) -> Quote:
+        key = self._key
+        return self._book.quote(key.backend, item, key.model, key.region, key.offer, self._on)
+
+    def unknown(self, part: str, why: str) -> None:
+        if why not in self._unknown[part]:
+            self._unknown[part].append(why)
+
+    def tokens(self, item: PriceItem, name: str, tokens: int, band: float = 0.0) -> None:
+        """A line billed by the token. No tokens, no line."""
+        part = "training" if item == "training" else "serving"
+        quote = self.quote(item)
+        if not tokens:
+            return
+        if quote.line is None:
+            self.unknown(part, quote.why_not or item)
+        elif quote.line.unit != "usd_per_1m_tokens":
+            self.unknown(part, _other_unit(name, quote.line))
+        else:
+            self.add(part, name, _spread(Decimal(tokens) / _MILLION, band), "1M tokens", quote, quote.line)
+
+    def monthly(self, item: PriceItem, months: int) -> None:
+        """A line that recurs for the whole horizon, for one model kept and deployed all the time."""
+        quote = self.quote(item)
+        if quote.line is None:
+            if quote.stated or item != "storage":
+                self.unknown("serving", quote.why_not or item)
+        elif quote.line.unit == "usd_per_hour":
+            self.add("serving", item, Range.exactly(months * HOURS_PER_MONTH), "hour", quote, quote.line)
+        elif quote.line.unit == "usd_per_month":
+            self.add("serving", item, Range.exactly(Decimal(months)), "month", quote, quote.line)
+        else:
+            self.unknown("serving", _other_unit(item, quote.line))
+
+    def add(self, part: str, name: str, quantity: Range, unit: str, quote: Quote, line: PriceLine) -> None:
+        usd = Range(
+            _cents(quantity.low * line.value * (1 - quote.band)),
+            _cents(quantity.likely * line.value),
+            _cents(quantity.high * line.value * (1 + quote.band)),
+        )
+        self._lines[part].append(LineItem(name, quantity.likely, unit, line.value, usd, line.source))
+        self._warnings += [text for text in quote.warnings if text not in self._warnings]
+
+    def close(self, serving: Serving | None) -> Priced:
+        training = None if self._unknown["training"] else _sum(self._lines["training"])
+        monthly, total = None, training
+        if serving:
+            over_horizon = None if self._unknown["serving"] else _sum(self._lines["serving"])
+            total = training + over_horizon if training and over_horizon else None
+            if over_horizon and (training or self._lines["serving"]):
+                monthly = _cents(over_horizon.likely / serving.months)
+        lines = (*self._lines["training"], *self._lines["serving"])
+        unpriced = (*self._unknown["training"], *self._unknown["serving"])
+        return Priced(Estimate(training, monthly, total, lines, unpriced), tuple(self._warnings))
+
+
+def _sum(lines: Sequence[LineItem]) -> Range:
+    return reduce(add, (line.usd for line in lines), _ZERO)
+
+
+def _cents(value: Decimal) -> Decimal:
+    return value.quantize(_CENT, ROUND_HALF_UP)
+
+
+def _spread(value: Decimal, band: float) -> Range:
+    half = value * Decimal(str(band))
+    return Range(value - half, value, value + half)
+
+
+def _other_unit(name: str, line: PriceLine) -> str:
+    if line.unit == "multiple_of_base":
+        return f"{name} is billed at {line.value} × the base model's price, which is not in the book"
+    return f"the {name} price is in {line.unit}, for which no quantity is known"

@@ -1,0 +1,153 @@
+"""The GPUs of `gpus.toml`: what each can do, and what renting it costs in the units one can buy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.core.errors import SettingsError
+from gateway.core.facts import Confidence, Source
+
+FILE = Path(__file__).parent / "gpus.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One kind of GPU. Memory in GiB; `peak_tflops` is dense, in bf16 where `bf16` is true, else fp16."""
+
+    name: str
+    match: tuple[str, ...]
+    memory_gib: float
+    peak_tflops: float
+    bf16: bool
+    datasheet: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Rental:
+    """One unit that can be rented: an instance with all its GPUs, by the hour."""
+
+    provider: str
+    unit: str
+    gpu: str
+    gpus: int
+    region: str
+    usd_per_hour: Decimal
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    gpus: tuple[Gpu, ...]
+    rentals: tuple[Rental, ...]
+
+    def gpu(self, name: str) -> Gpu | None:
+        """The GPU a driver, or a person, calls `name`; the longest matching name wins."""
+        found = [
+            (len(match), gpu)
+            for gpu in self.gpus
+            for match in (*gpu.match, gpu.name)
+            if re.search(rf"(?<!\w){re.escape(match)}(?!\w)", name, re.IGNORECASE)  # an L40 is no L4
+        ]
+        return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Source(_Table):
+    url: str
+    as_of: date
+    confidence: Confidence
+    note: str = ""
+
+
+class _Gpu(_Table):
+    name: str
+    match: tuple[str, ...]
+    memory_gib: float = Field(gt=0)
+    peak_tflops: float = Field(gt=0)
+    bf16: bool
+    datasheet: str
+    note: str = ""
+    source: str
+
+
+class _Rental(_Table):
+    provider: str
+    unit: str
+    gpu: str
+    gpus: int = Field(ge=1)
+    region: str
+    usd_per_hour: Decimal = Field(gt=0)
+    source: str
+
+
+class _File(_Table):
+    schema_: Literal[1] = Field(alias="schema")
+    sources: dict[str, _Source]
+    gpus: tuple[_Gpu, ...]
+    rentals: tuple[_Rental, ...]
+
+
+@cache
+def load_gpus(path: Path = FILE) -> Catalogue:
+    """Read the catalogue.
+
+    Raises:
+        SettingsError: the file has not the shape of `gpus.toml`, or names a GPU or source it lacks.
+    """
+    try:
+        with path.open("rb") as file:
+            table = _File.model_validate(tomllib.load(file, parse_float=Decimal))
+        return _assemble(table)
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise SettingsError(f"these GPUs cannot be used: {error}", place=str(path)) from None
+    except ValidationError as error:
+        where = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(f"these GPUs cannot be used: {where}", place=str(path)) from None
+
+
+def _assemble(table: _File) -> Catalogue:
+    sources = {name: Source(name=name, **dict(source)) for name, source in table.sources.items()}
+    known = {row.name for row in table.gpus}
+    if unknown := {row.gpu for row in table.rentals} - known:
+        raise KeyError(f"{sorted(unknown)} is no GPU of this file")
+    gpus = tuple(
+        Gpu(
+            name=row.name,
+            match=row.match,
+            memory_gib=row.memory_gib,
+            peak_tflops=row.peak_tflops,
+            bf16=row.bf16,
+            datasheet=row.datasheet,
+            source=sources[row.source],
+        )
+        for row in table.gpus
+    )
+    rentals = tuple(
+        Rental(
+            provider=row.provider,
+            unit=row.unit,
+            gpu=row.gpu,
+            gpus=row.gpus,
+            region=row.region,
+            usd_per_hour=row.usd_per_hour,
+            source=sources[row.source],
+        )
+        for row in table.rentals
+    )
+    return Catalogue(gpus, rentals)

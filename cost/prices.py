@@ -1,0 +1,167 @@
+"""The price in force for a backend, model, region, offer and day. Missing is `None`, never a guess.
+
+Only prices with a source enter a sum. One that is known from memory, or not at all, is no price,
+and the quote says so; one of low confidence, or read long ago, is used with a wider range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import combinations
+
+from gateway.core.errors import SettingsError
+from gateway.core.facts import Confidence, Facts, PriceItem, PriceLine
+
+STALE_AFTER = timedelta(days=180)
+LOW_CONFIDENCE_BAND = Decimal("0.30")  # widening of a price whose source is weak
+STALE_BAND = Decimal("0.10")  # and of one that nobody has read again for half a year
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A negotiated or corrected price: it replaces every shipped line it covers."""
+
+    backend: str
+    line: PriceLine
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The answer to one look-up.
+
+    Attributes:
+        line: the price; None when there is none that may be used.
+        why_not: why there is none, in words; None when `line` is set.
+        stated: False when the book says nothing at all about this item there.
+        band: relative half-width of the price's own uncertainty: 0.30 for ±30 %.
+        warnings: why the band is not zero.
+    """
+
+    line: PriceLine | None
+    why_not: str | None = None
+    stated: bool = True
+    band: Decimal = Decimal(0)
+    warnings: tuple[str, ...] = ()
+
+
+class PriceBook:
+    """Every price of the given backends, and the overrides that stand before them.
+
+    Args:
+        facts: registry name → facts.
+        overrides: prices entered by the operator.
+
+    Raises:
+        SettingsError: two lines of the same standing give different prices for one and the same
+            item, model, region, offer and day.
+    """
+
+    def __init__(self, facts: Mapping[str, Facts], overrides: Iterable[Override] = ()) -> None:
+        self._shipped = _by_item((name, line) for name, stated in facts.items() for line in stated.prices)
+        self._entered = _by_item((override.backend, override.line) for override in overrides)
+        for lines in (self._shipped, self._entered):
+            for (backend, item), group in lines.items():
+                _refuse_overlaps(backend, item, group)
+        self._quotes: dict[tuple[object, ...], Quote] = {}
+
+    def line(
+        self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date
+    ) -> PriceLine | None:
+        """The usable price in force that day; None when there is none."""
+        return self.quote(backend, item, model, region, offer, on).line
+
+    def quote(self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date) -> Quote:
+        """The price in force that day with its uncertainty, or why there is none."""
+        asked = (backend, item, model, region, offer, on)
+        if asked not in self._quotes:
+            self._quotes[asked] = self._look_up(*asked)
+        return self._quotes[asked]
+
+    def lines(self, backend: str | None = None) -> tuple[tuple[str, PriceLine], ...]:
+        """Every (backend, line) of the book, overrides first."""
+        return tuple(
+            (name, line)
+            for group in (self._entered, self._shipped)
+            for (name, _), lines in group.items()
+            for line in lines
+            if backend in (None, name)
+        )
+
+    def _look_up(self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date) -> Quote:
+        covering: list[PriceLine] = []
+        for group in (self._entered, self._shipped):
+            lines = group.get((backend, item), ())
+            covering += [line for line in lines if line.covers(model, region, offer, on)]
+        usable = [line for line in covering if line.source.confidence.usable]
+        if not covering:
+            return Quote(None, f"no {_NAMES[item]} price is known", stated=False)
+        if not usable:
+            how = (
+                "only from memory" if covering[0].source.confidence is Confidence.MEMORY else "to nobody yet"
+            )
+            return Quote(None, f"the {_NAMES[item]} price is known {how}")
+        line = usable[0]
+        if line.currency != "USD":
+            return Quote(None, f"the {_NAMES[item]} price is in {line.currency}, and is not converted")
+        return _with_doubt(line, item, on)
+
+
+_NAMES: Mapping[PriceItem, str] = {
+    "training": "training",
+    "storage": "storage",
+    "hosting": "hosting",
+    "input": "input-token",
+    "cached_input": "cached-input-token",
+    "output": "output-token",
+    "machine": "machine",
+}
+
+
+def _with_doubt(line: PriceLine, item: PriceItem, on: date) -> Quote:
+    band, warnings = Decimal(0), list[str]()
+    if line.source.confidence is Confidence.LOW:
+        band += LOW_CONFIDENCE_BAND
+        warnings.append(f"the {_NAMES[item]} price has a weak source; its range is widened by 30 %")
+    if (age := on - line.source.as_of) > STALE_AFTER:
+        band += STALE_BAND
+        warnings.append(
+            f"the {_NAMES[item]} price was read {age.days} days before; its range is widened by 10 %"
+        )
+    return Quote(line, band=band, warnings=tuple(warnings))
+
+
+def _by_item(lines: Iterable[tuple[str, PriceLine]]) -> dict[tuple[str, PriceItem], list[PriceLine]]:
+    grouped: dict[tuple[str, PriceItem], list[PriceLine]] = {}
+    for backend, line in lines:
+        grouped.setdefault((backend, line.item), []).append(line)
+    return grouped
+
+
+def _refuse_overlaps(backend: str, item: str, lines: Sequence[PriceLine]) -> None:
+    usable = [line for line in lines if line.source.confidence.usable]
+    for one, other in combinations(usable, 2):
+        same = (one.value, one.unit, one.currency) == (other.value, other.unit, other.currency)
+        if not same and _overlap(one, other):
+            raise SettingsError(
+                f"two {item} prices, {one.value} and {other.value}, hold for the same model, region, "
+                "offer and day",
+                place=f"{backend} prices",
+                fix="give them effective dates that do not overlap, or name the models, regions and "
+                "offers of each",
+            )
+
+
+def _overlap(one: PriceLine, other: PriceLine) -> bool:
+    def meet(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
+        return "*" in left or "*" in right or not set(left).isdisjoint(right)
+
+    return (
+        meet(one.models, other.models)
+        and meet(one.regions, other.regions)
+        and meet(one.offers, other.offers)
+        and (one.starts or date.min) <= (other.until or date.max)
+        and (other.starts or date.min) <= (one.until or date.max)
+    )
