@@ -1,0 +1,163 @@
+"""Sees one run through, whoever started it may die: `python -m backends.local.supervisor RUN_DIR`.
+
+Starts training, starts it again after a crash, ends it when asked to, and when a final status is
+there runs the command that was handed over (the gateway's evaluation step). One per run: it holds
+the run's lock. It may itself be killed; the next look at the run starts another, which waits for
+the training process that is still there.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from filelock import Timeout
+
+from backends.local.environment import for_supervisor, for_training
+from backends.local.run import Run
+
+MAX_RESTARTS = 2
+INTERRUPTED, IN_USE = 75, 76  # exit codes of `backends.local.train`
+POLL_S = 0.1
+GRACE_S = {"cancel": 5.0, "pause": 300.0, "shutdown": 20.0}
+
+
+def start(run: Run) -> None:
+    """Start a supervisor that outlives us: its own session, no terminal of ours, output to a log."""
+    with (run.folder / "supervisor.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backends.local.supervisor", str(run.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=for_supervisor(),
+            cwd=run.folder,
+        )
+    run.started("supervisor", process.pid)
+
+
+class Supervisor:
+    """Watches one training process at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._shutdown = False
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
+
+    def see_through(self) -> None:
+        """Until the run is final, paused, or this machine shuts down."""
+        self._wait_for_orphan()
+        restarts = 0
+        while not self.run.status.final:
+            if self.run.wanted == "cancel":
+                return self._end_cancelled()
+            code = self._train_once()
+            if self.run.status.final:
+                break
+            if self._shutdown:
+                return None  # whoever looks next starts a supervisor again
+            if self.run.wanted == "pause":
+                self.run.set_status("paused")
+                return self.run.event("info", "paused", "training is paused; `tunegate jobs resume` goes on")
+            if self.run.wanted == "cancel":
+                return self._end_cancelled()
+            if restarts == MAX_RESTARTS:
+                self._give_up(code)
+                break
+            restarts += 1
+            self.run.event(
+                "warning",
+                "restarted",
+                f"training ended {_how(code)} and is started again from its last checkpoint",
+                code=code,
+                restart=restarts,
+            )
+        return self._hand_over()
+
+    def _train_once(self) -> int:
+        """Start training and watch it; returns its exit code (negative: killed by that signal)."""
+        with (self.run.folder / "train.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "backends.local.train", str(self.run.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=for_training(),
+                cwd=self.run.folder,
+            )
+        asked_at: float | None = None
+        while (code := process.poll()) is None:
+            time.sleep(POLL_S)
+            why = "shutdown" if self._shutdown else self.run.wanted
+            if why is None:
+                continue
+            if asked_at is None:
+                process.terminate()
+                asked_at = time.monotonic()
+            elif time.monotonic() - asked_at > GRACE_S[why]:
+                process.kill()
+        return code
+
+    def _wait_for_orphan(self) -> None:
+        """A training process may have outlived an earlier supervisor; it is left to do its work."""
+        while self.run.alive("train"):
+            time.sleep(POLL_S)
+            if self.run.wanted and (process := self.run.process("train")):
+                process.terminate()
+
+    def _end_cancelled(self) -> None:
+        self.run.event("info", "cancelled", "training was cancelled")
+        self.run.set_status("cancelled")
+        self._hand_over()
+
+    def _give_up(self, code: int) -> None:
+        memory = "; the machine may be short of memory" if code == -signal.SIGKILL else ""
+        message = f"training ended {_how(code)}, {MAX_RESTARTS + 1} times{memory}"
+        fix = "see the run's train.log; `tunegate jobs resume` goes on from the last checkpoint"
+        self.run.event("error", "failed", message, fix=fix)
+        self.run.set_status("failed", code="backend", message=message, fix=fix)
+
+    def _hand_over(self) -> None:
+        """Run what the gateway asked to be run at the end; how that goes is its own business."""
+        handed = json.loads((self.run.folder / "handover.json").read_bytes())
+        if not handed["when_done"]:
+            return
+        with (self.run.folder / "handover.log").open("ab") as log:
+            subprocess.run(
+                handed["when_done"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=handed["folder"],
+                check=False,
+            )
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._shutdown = True
+
+
+def _how(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with code {code}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    run = Run(Path(arguments[0]))
+    try:
+        # Not at once: a look at whether the lock is free holds it for a moment.
+        with run.lock("supervisor").acquire(timeout=3):
+            Supervisor(run).see_through()
+    except Timeout:
+        return IN_USE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
