@@ -265,6 +265,19 @@ def test_a_full_disk_leaves_nothing_half_written(log: RecordLog, monkeypatch: py
     assert log.verify().ok
 
 
+def test_a_file_system_without_hard_links_will_do(log: RecordLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fill(log, 2)
+    assert log.verify().ok
+    assert _leftovers(log.folder) == ["00000001.json", "00000002.json"]
+    log.export(log.folder / "export.jsonl")
+    with pytest.raises(RecordError, match="File exists"):
+        log.export(log.folder / "export.jsonl")
+
+
 def test_a_folder_that_cannot_be_made_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = RecordLog(tmp_path / "file" / "records", SigningKey.generate(), clock)
