@@ -189,7 +189,7 @@ def numbers(node: object, key: str = "") -> Iterator[tuple[str, float]]:
             yield from numbers(value, key)
     elif isinstance(node, bool):
         return
-    elif isinstance(node, int | float | str) and re.fullmatch(r"[\d.e-]+", str(node)):
+    elif isinstance(node, int | float | str) and re.fullmatch(r"\d[\d.e-]*", str(node)):
         yield key, float(node)
 
 
