@@ -403,9 +403,10 @@ def _add_events(
     """One statement an event, since only that says on every database which were new."""
     kept: list[Event] = []
     for event in new:
-        insert = _dialect(connection).insert(events)
-        done = connection.execute(
-            insert.values(
+        insert = (
+            _dialect(connection)
+            .insert(events)
+            .values(
                 job_id=job_id,
                 origin=origin,
                 id=event.id,
@@ -414,9 +415,10 @@ def _add_events(
                 kind=event.kind,
                 text=event.text,
                 data=dict(event.data),
-            ).on_conflict_do_nothing()
+            )
         )
-        if done.rowcount == 1:
+        added = connection.execute(insert.on_conflict_do_nothing().returning(events.c.seq))
+        if added.one_or_none() is not None:
             kept.append(event)
     return tuple(kept)
 
