@@ -39,7 +39,7 @@ class Description:
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
 
-    def errors(self, name: str, value: object) -> list[str]:
+    def errors(self, name: str, value: Any) -> list[str]:
         schema = {**self.document, "$ref": f"#/components/schemas/{name}"}
         errors: Iterator[Any] = Draft4Validator(schema).iter_errors(value)  # pyright: ignore[reportUnknownMemberType]
         return [f"{list(error.absolute_path)}: {error.validator}" for error in errors]
