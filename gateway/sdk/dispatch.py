@@ -1,0 +1,224 @@
+"""What the other rooms do for a job while the reconciler sees it through."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.classes import DataClass
+from gateway.core.errors import DataError, Unsupported
+from gateway.core.gate import Action, GateRequest
+from gateway.core.job import ChatMessage, Completion, Score
+from gateway.core.plan import Candidate, Plan, ProviderFile
+from gateway.core.rows import Message, Row
+from gateway.core.spec import Data, JobSpec
+from gateway.jobs.model import Caps, Job, NewJob, new_job_id
+
+if TYPE_CHECKING:
+    from gateway.sdk.rooms import Rooms
+
+HELD_OUT = "held-out.jsonl"
+LIBRARIES = ("tunegate", "torch", "transformers", "peft", "tokenizers", "numpy")
+
+
+class Dispatch:
+    """The reconciler's hooks, over the rooms of one gateway."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def create(self, spec: JobSpec, plan: Plan, chosen: Candidate) -> Job:
+        """Record the decision, then store the job with its budget reserved, both before any call.
+
+        Raises:
+            OverBudget: a cap of the settings stands in the way; nothing was stored.
+        """
+        rooms, budgets = self._rooms, self._rooms.settings.budgets
+        job_id = new_job_id(rooms.clock())
+        shown = plan.to_json()
+        estimate = chosen.estimate
+        if chosen.translation is None:
+            raise Unsupported("this candidate has no translation", place=str(chosen.key))
+        rooms.accounts.decision(shown, job_id)
+        return rooms.store.create(
+            NewJob(
+                id=job_id,
+                name=spec.name,
+                team=spec.team or rooms.settings.team,
+                backend=chosen.key.backend,
+                model=chosen.key.model,
+                region=chosen.key.region,
+                offer=chosen.key.offer,
+                spec={"spec": spec.to_json(), "folder": str(spec.folder)},
+                plan=shown,
+                translation=chosen.translation,
+                folder=rooms.home / "jobs" / job_id,
+                estimate_usd=estimate.total_usd and estimate.total_usd.likely,
+            ),
+            reserve_usd=estimate.total_usd and estimate.total_usd.high,
+            caps=Caps(budgets.job_usd, budgets.team_month_usd),
+        )
+
+    def inference(self, model: str, backend: str) -> tuple[GateRequest, str]:
+        """The gate's question for one answer of a model, and what the backend calls that model.
+
+        A job's model inherits the class of the data it was trained on; what is asked of a bare base
+        model counts as unscanned PHI, since nobody has looked at the prompt.
+        """
+        from gateway.planner import gate_request
+
+        if model.startswith("job_"):
+            job = self._rooms.store.get(model)
+            return self.gate_request(job, Action.INFER), _callable_id(job)
+        facts = self._rooms.facts[backend]
+        found = self._rooms.backend(backend).resolve(model.removeprefix("local:"))
+        region = found.regions[0] if found and found.regions else ""
+        offer = found.offers[0] if found and found.offers else ""
+        request = gate_request(
+            action=Action.INFER,
+            facts=facts,
+            team=self._rooms.settings.team,
+            model=model,
+            region=region,
+            offer=offer,
+            data_class=DataClass.PHI,
+            scanned=False,
+            attestations=self._rooms.settings.attestations,
+            as_of=self._rooms.clock().date(),
+        )
+        return request, model
+
+    def gate_request(self, job: Job, action: Action) -> GateRequest:
+        """The question the gate is asked before an action of this job, on today's agreements.
+
+        The data's class and scan are those of the plan; what may have lapsed since is asked anew.
+        """
+        from gateway.planner import gate_request
+
+        data, spec = self._rooms.store.plan(job.id)["data"], spec_of(job)
+        return gate_request(
+            action=action,
+            facts=self._rooms.facts[job.backend],
+            team=job.team,
+            model=job.model,
+            region=job.region,
+            offer=job.offer,
+            data_class=DataClass.parse(data["class"]["effective"]),
+            scanned=data["scanned"],
+            tags=spec.data.tags,
+            purpose=spec.data.purpose,
+            asked_residency=spec.data.residency,
+            attestations=self._rooms.settings.attestations,
+            as_of=self._rooms.clock().date(),
+        )
+
+    def write_file(self, job: Job, file: ProviderFile) -> Path:
+        """One provider file under the job's folder; and, beside it, the rows kept for evaluation."""
+        from gateway.data import assign_splits, open_dataset, write_split
+
+        spec = spec_of(job)
+        dataset = open_dataset(spec.data, spec.folder, task=spec.task)
+        assignment = assign_splits(dataset, spec.data)
+        held_out = job.folder / "data" / HELD_OUT
+        if assignment.rows.get("test") and not held_out.exists():
+            local = self._rooms.backend("local")
+            write_split(dataset, assignment, "test", local.convert("canonical"), held_out)
+        path = job.folder / "data" / file.name
+        convert = self._rooms.backend(job.backend).convert(file.format)
+        write_split(dataset, assignment, file.split, convert, path, format=file.format)
+        return path
+
+    def evaluate(self, job: Job) -> Mapping[str, Any] | None:
+        """Base against tuned on the held-out rows; None where the spec held none out."""
+        from gateway.evaluate import evaluate
+
+        rows = self._held_out(job)
+        if not rows:
+            return None
+        spec = spec_of(job)
+        request = self.gate_request(job, Action.INFER)
+        models = {False: job.model, True: _callable_id(job)}
+
+        def answer(chats: Sequence[Sequence[ChatMessage]], is_tuned: bool) -> Sequence[Completion]:
+            limit = spec.evaluate.max_output_tokens
+            return self._rooms.egress.complete(request, models[is_tuned], chats, max_output_tokens=limit)
+
+        def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> Sequence[Score]:
+            return self._rooms.egress.score(request, models[is_tuned], examples)
+
+        found = evaluate(spec.evaluate, rows, answer=answer, score=score, folder=spec.folder)
+        return found.to_json()
+
+    def record(self, job: Job) -> str:
+        """The signed result, and beside the adapter a model card that points to it."""
+        libraries = versions()
+        reference = self._rooms.accounts.finished(job, base_revision=None, libraries=libraries)
+        self._write_card(job, reference, libraries)
+        return reference
+
+    def _write_card(self, job: Job, reference: str, libraries: Mapping[str, str]) -> None:
+        from gateway.data import write_atomically
+        from gateway.records import model_card
+
+        plan = self._rooms.store.plan(job.id)
+        spec = spec_of(job).to_json()
+        card = model_card(
+            job.to_json(), plan, job.result, spec=spec, libraries=libraries, record=reference
+        ).encode()
+        write_atomically(job.folder / "plan.json", [json.dumps(plan, indent=2).encode()])
+        write_atomically(job.folder / "model-card.md", [card])
+        for artifact in job.artifacts or ():
+            if artifact.kind == "adapter":
+                write_atomically(Path(artifact.uri) / "README.md", [card])
+
+    def _held_out(self, job: Job) -> list[Row]:
+        from gateway.data import open_dataset
+
+        path = job.folder / "data" / HELD_OUT
+        if not path.exists():
+            return []
+        task = "dpo" if spec_of(job).task == "dpo" else "sft"
+        dataset = open_dataset(Data(train=(path.name,)), path.parent, task=task)
+        outcomes = [record.outcome for record in dataset.records()]
+        rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
+        if len(rows) != len(outcomes):
+            raise DataError(
+                "the held-out rows can no longer be read", place=str(path), fix="run the job again"
+            )
+        return rows
+
+
+def _callable_id(job: Job) -> str:
+    """What the backend calls the tuned model.
+
+    Raises:
+        Unsupported: it has none that answers as it is.
+    """
+    found = next((artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id), None)
+    if found is None:
+        raise Unsupported(
+            f"this job is {job.state} and has no model that answers",
+            place=job.id,
+            fix="see `tunegate jobs show`",
+        )
+    return found
+
+
+def spec_of(job: Job) -> JobSpec:
+    """The spec a job was dispatched from, its relative paths meant from where they were."""
+    spec = JobSpec.model_validate(job.spec["spec"])
+    return spec.at(Path(job.spec["folder"]))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what trains and measures, as far as they are installed."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

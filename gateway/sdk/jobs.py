@@ -1,0 +1,209 @@
+"""Jobs as Python users hold them: a handle that looks again, waits, and ends a job."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.errors import BackendError, Unsupported
+from gateway.core.html import progress_html
+from gateway.core.job import Artifact, Event, JobState, Progress
+from gateway.core.plan import CandidateKey
+from gateway.jobs.model import Job
+
+if TYPE_CHECKING:
+    from gateway.sdk.rooms import Rooms
+
+OnUpdate = Callable[["JobHandle"], None]
+
+
+class JobHandle:
+    """One job. What it shows is what was last seen; `refresh`, `wait` and `cancel` look again."""
+
+    def __init__(self, rooms: Rooms, job: Job) -> None:
+        self._rooms = rooms
+        self._job = job
+
+    @property
+    def id(self) -> str:
+        return self._job.id
+
+    @property
+    def name(self) -> str:
+        return self._job.name
+
+    @property
+    def state(self) -> JobState:
+        return self._job.state
+
+    @property
+    def phase(self) -> str:
+        """The state in words, with the evaluation that follows success."""
+        if self._job.state is JobState.SUCCEEDED and self._job.evaluation in ("pending", "running"):
+            return "evaluating"
+        return str(self._job.state)
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to do: trained (or ended otherwise), evaluated, recorded."""
+        return self._job.closed
+
+    @property
+    def key(self) -> CandidateKey:
+        return CandidateKey(self._job.backend, self._job.model, self._job.region, self._job.offer)
+
+    @property
+    def progress(self) -> Progress | None:
+        return self._job.progress
+
+    @property
+    def metrics(self) -> Mapping[str, Any] | None:
+        """{base, tuned, difference} → metric → {value, low, high, n}; None before evaluation."""
+        return (self._job.result or {}).get("metrics")
+
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """The whole evaluation, with its status: pending, running, done, failed or skipped."""
+        return {**(self._job.result or {}), "status": self._job.evaluation}
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """What went wrong: code, message, place, fix."""
+        return self._job.error
+
+    @property
+    def folder(self) -> Path:
+        return self._job.folder
+
+    @property
+    def created_at(self) -> datetime:
+        return self._job.created_at
+
+    def refresh(self) -> JobHandle:
+        """Look at the job again: one bounded step, then what is stored."""
+        self._job = self._rooms.reconciler.advance(self.id, light=True)
+        return self
+
+    def wait(self, on_update: OnUpdate | None = None) -> JobHandle:
+        """See the job to its end, evaluation and record included. Interrupting leaves it running.
+
+        Args:
+            on_update: told at every look. Without one, a notebook shows a live bar.
+        """
+        tell = on_update or _notebook_bar()
+
+        def seen(job: Job) -> None:
+            self._job = job
+            if tell is not None:
+                tell(self)
+
+        self._job = self._rooms.reconciler.follow(self.id, seen, longest_pause_s=1.0)
+        return self
+
+    def events(self, *, after: str | None = None) -> tuple[Event, ...]:
+        """What happened, oldest first."""
+        return self._rooms.store.events(self.id, after=after)
+
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What the job left; empty until it has succeeded."""
+        return self._job.artifacts or ()
+
+    def evaluate(self) -> Mapping[str, Any]:
+        """Base against tuned on the held-out rows, now; nothing is stored.
+
+        Raises:
+            Unsupported: the job has no tuned model that can be called.
+        """
+        found = self._rooms.dispatch.evaluate(self._job)
+        if found is None:
+            raise Unsupported(
+                "this job held no rows out", place=self.id, fix="set `data.test`, for example to 0.15"
+            )
+        return found
+
+    def cancel(self) -> JobHandle:
+        """Ask for the end, and take what steps can be taken now."""
+        self._rooms.reconciler.cancel(self.id)
+        return self.refresh()
+
+    def pause(self) -> JobHandle:
+        self._rooms.reconciler.pause(self.id)
+        return self.refresh()
+
+    def resume(self) -> JobHandle:
+        self._rooms.reconciler.resume(self.id)
+        return self.refresh()
+
+    def logs(self, lines: int = 100) -> builtins.list[str]:
+        """The last lines of the training process's log, where it runs on this machine."""
+        path = next((Path(a.uri) for a in self.artifacts() if a.kind == "log"), None)
+        if path is None and self._job.remote is not None:
+            path = Path(self._job.remote.id) / "train.log"
+        if path is None or not path.is_file():
+            raise Unsupported("this job has no log here", place=self.id, fix="see `tunegate jobs events`")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
+
+    def raise_if_failed(self) -> None:
+        """Raises:
+        BackendError: the job has failed.
+        """
+        if self.state is JobState.FAILED:
+            error = self.error or {}
+            raise BackendError(
+                str(error.get("message") or "the job failed"),
+                backend=self._job.backend,
+                place=self.id,
+                fix=error.get("fix") or f"see `tunegate jobs events {self.id}`",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable JSON of `tunegate jobs show --json`."""
+        return {**self._job.to_json(), "evaluation": dict(self.evaluation)}
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id} {self.phase}>"
+
+    def _repr_html_(self) -> str:
+        return progress_html(self.id, self.phase, self.progress)
+
+
+class Jobs:
+    """`gw.jobs`: every job of this gateway's store."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def get(self, job_id: str) -> JobHandle:
+        """The job, after one bounded look at what is due.
+
+        Raises:
+            JobNotFound: no job has this id.
+        """
+        self._rooms.store.get(job_id)
+        self._rooms.reconciler.advance(job_id, light=True)
+        return JobHandle(self._rooms, self._rooms.store.get(job_id))
+
+    def list(self, *, team: str | None = None) -> builtins.list[JobHandle]:
+        """Jobs, newest first, after one bounded pass over what is due."""
+        self.work(light=True)
+        return [JobHandle(self._rooms, job) for job in self._rooms.store.list(team=team)]
+
+    def work(self, *, light: bool = False) -> None:
+        """One pass over every job that is due."""
+        self._rooms.reconciler.work(once=True, light=light)
+
+
+def _notebook_bar() -> OnUpdate | None:
+    """A live bar in a notebook; None elsewhere."""
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython.display import HTML, display  # pyright: ignore  # in a notebook it is there
+
+    shown: Any = display(HTML(""), display_id=True)  # pyright: ignore
+    return lambda job: shown.update(HTML(job._repr_html_()))

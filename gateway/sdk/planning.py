@@ -1,0 +1,119 @@
+"""From a spec to a plan: what is asked of the data, then of every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from backends.base import Backend
+from gateway.core.errors import NothingCanRun, OverBudget, PolicyDenied, Unavailable, Unpriced, Unsupported
+from gateway.core.facts import ModelFacts
+from gateway.core.plan import Candidate, Plan, Reason, Verdict
+from gateway.core.rows import Convert, DataProfile, TokenCounter
+from gateway.core.spec import JobSpec
+from gateway.sdk.options import check_spec_options, with_defaults
+
+if TYPE_CHECKING:
+    from gateway.sdk.rooms import Rooms
+
+OnProgress = Callable[[int, int], None]
+
+
+def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgress | None = None) -> Plan:
+    """Judge every candidate. Reads the data in one pass (and one to convert it); no network.
+
+    Raises:
+        SpecError: `options` a backend does not take, or a metric nobody has.
+        DataError: the dataset cannot be used.
+    """
+    from gateway import evaluate
+    from gateway.planner import PlanRequest, plan
+
+    asked = with_defaults(spec, rooms.settings.options)
+    backends = chosen_backends(rooms, asked)
+    check_spec_options(asked, {name: backend.options for name, backend in backends.items()})
+    evaluate.check(asked.evaluate, asked.folder)
+    return plan(
+        PlanRequest(
+            spec=asked,
+            team=asked.team or rooms.settings.team,
+            profile=profile_data(asked, backends, on_progress),
+            backends=backends,
+            gate=rooms.gate,
+            book=rooms.book,
+            attestations=rooms.settings.attestations,
+            as_of=as_of,
+        )
+    )
+
+
+def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:
+    """The backends of the spec's route, in its order; every registered one where it names none."""
+    return {name: rooms.backend(name) for name in spec.route.backends or rooms.facts}
+
+
+def profile_data(
+    spec: JobSpec, backends: Mapping[str, Backend], on_progress: OnProgress | None = None
+) -> DataProfile:
+    """Read the dataset once: checks, scan, tokens by every counter; then convert it to each format."""
+    from gateway.data import profile
+    from gateway.privacy import Scanner
+
+    counters: list[TokenCounter] = []
+    conversions: dict[str, Convert] = {}
+    for backend in backends.values():
+        for model in models_of(backend, spec):
+            counters.append(backend.counter(model))
+            if spec.task in model.tasks:
+                name = backend.format(model, spec.task)
+                conversions[name] = backend.convert(name)
+    return profile(
+        spec,
+        spec.folder,
+        counters=counters,
+        conversions=conversions,
+        scanner=Scanner(),
+        on_progress=on_progress,
+    )
+
+
+def models_of(backend: Backend, spec: JobSpec) -> list[ModelFacts]:
+    found = (backend.resolve(name) for name in spec.model)
+    return [model for model in found if model is not None]
+
+
+def chosen_or_raise(plan: Plan) -> Candidate:
+    """The chosen candidate; else the error that says why there is none, with `run`'s exit code.
+
+    Raises:
+        OverBudget: an allowed candidate exists, but every one costs more than may be spent.
+        PolicyDenied: policy alone stands between the job and a candidate.
+        NothingCanRun: no candidate is left, for other reasons.
+    """
+    chosen = plan.chosen_candidate
+    if chosen is not None:
+        return chosen
+    allowed = [c for c in plan.candidates if c.verdict is Verdict.ALLOWED]
+    reasons = [reason for c in allowed for reason in c.reasons]
+    if any(reason.code == "over_budget" for reason in reasons):
+        raise OverBudget(plan.why, fix="raise `route.budget_usd`, or choose smaller data or another model")
+    verdicts = {candidate.verdict for candidate in plan.candidates}
+    for verdict, error in _ERRORS.items():
+        if verdict in verdicts:
+            nearest = next(c for c in plan.candidates if c.verdict is verdict)
+            raise error(plan.why, fix=_fix(nearest.reasons, verdict))
+    raise NothingCanRun(plan.why, fix="see `tunegate plan SPEC` for every candidate's reasons")
+
+
+_ERRORS: Mapping[Verdict, type[PolicyDenied | NothingCanRun]] = {
+    Verdict.DENIED: PolicyDenied,
+    Verdict.UNPRICED: Unpriced,
+    Verdict.UNAVAILABLE: Unavailable,
+    Verdict.UNSUPPORTED: Unsupported,
+}
+
+
+def _fix(reasons: tuple[Reason, ...], verdict: Verdict) -> str:
+    fixes = [reason.fix for reason in reasons if reason.verdict is verdict and reason.fix]
+    return "; ".join(dict.fromkeys(fixes)) or "see `tunegate plan SPEC` for every candidate's reasons"

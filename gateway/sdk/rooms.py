@@ -1,0 +1,114 @@
+"""The rooms of one gateway, each opened when it is first needed.
+
+Several gateways live side by side in one process: everything they share is on disk.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backends import registry
+from backends.base import Backend
+from cost.prices import PriceBook
+from gateway.core.facts import Facts
+from gateway.policy import CedarGate, load_gate
+from gateway.settings import Settings, make_home
+
+if TYPE_CHECKING:
+    from gateway.egress import Egress
+    from gateway.jobs.reconciler import Reconciler
+    from gateway.jobs.store import Store
+    from gateway.records import RecordLog
+
+
+class Rooms:
+    """What a gateway is assembled from."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._backends: dict[str, Backend] = {}
+
+    @cached_property
+    def home(self) -> Path:
+        """The home folder, made on first use."""
+        make_home(self.settings)
+        return self.settings.home
+
+    @cached_property
+    def facts(self) -> Mapping[str, Facts]:
+        return {name: registry.facts(name) for name in registry.names()}
+
+    @cached_property
+    def book(self) -> PriceBook:
+        return PriceBook(self.facts)
+
+    @cached_property
+    def gate(self) -> CedarGate:
+        return load_gate(self.settings.policy_files, sets=self.settings.policy_sets)
+
+    def backend(self, name: str) -> Backend:
+        """One instance per name, so that loaded models are shared within this gateway."""
+        if name not in self._backends:
+            self._backends[name] = registry.create(name, self.settings.home)
+        return self._backends[name]
+
+    @cached_property
+    def store(self) -> Store:
+        from gateway.jobs.store import Store
+
+        _ = self.home
+        return Store(self.settings.store_url, clock=self.clock)
+
+    @cached_property
+    def log(self) -> RecordLog:
+        from gateway.records import RecordLog, load_or_create_key
+
+        return RecordLog(self.home / "records", load_or_create_key(self.home / "keys"), self.clock)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self.log, self.store.plan)
+
+    @cached_property
+    def dispatch(self) -> Dispatch:
+        return Dispatch(self)
+
+    @cached_property
+    def egress(self) -> Egress:
+        from gateway.egress import Egress
+
+        return Egress(self.gate, self.backend, on_decision=self.accounts.decided)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        from gateway.jobs.reconciler import Reconciler
+
+        return Reconciler(
+            self.store,
+            self.egress,
+            self.backend,
+            gate_request=self.dispatch.gate_request,
+            write_files=self.dispatch.write_file,
+            evaluate=self.dispatch.evaluate,
+            record=self.dispatch.record,
+            on_event=self.accounts.happened,
+            when_done=self._when_done,
+            clock=self.clock,
+        )
+
+    def _when_done(self, job: Job) -> tuple[str, ...]:
+        """What a job that outlives us runs at its end: this gateway again, for that job alone."""
+        config = ("--config", str(self.settings.file)) if self.settings.file else ()
+        home = ("--home", str(self.settings.home))
+        return (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
+
+
+from gateway.jobs.model import Job  # noqa: E402 - after Rooms, which its helpers take
+from gateway.sdk.accounts import Accounts  # noqa: E402
+from gateway.sdk.dispatch import Dispatch  # noqa: E402
