@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from gateway.core.errors import RecordError
 from gateway.records.envelope import NO_PREVIOUS, Record, Unverified, open_
-from gateway.records.keys import PublicKey, public_key
+from gateway.records.keys import key_id, public_key
 
 EXPORT_SCHEMA = "tunegate.records/1"
 _HEAD = re.compile(r"(\d{1,12}):([0-9a-f]{64})")
@@ -85,7 +87,7 @@ class VerifyReport:
 
 
 def verify_chain(
-    places: Mapping[int, bytes], keys: Mapping[str, PublicKey], head: Head | None = None
+    places: Mapping[int, bytes], keys: Mapping[str, Ed25519PublicKey], head: Head | None = None
 ) -> VerifyReport:
     """Check records by the place they stand at (1-based), against a head where one is given."""
     opened = {place: open_(content, keys) for place, content in sorted(places.items())}
@@ -174,7 +176,8 @@ def verify_export(
     return verify_chain(dict(enumerate(lines, 1)), keys_by_id(pems, trusted), head)
 
 
-def keys_by_id(pems: Collection[str], trusted: Collection[str] | None = None) -> dict[str, PublicKey]:
+def keys_by_id(pems: Collection[str], trusted: Collection[str] | None = None) -> dict[str, Ed25519PublicKey]:
     """Public keys under the ids that follow from their bytes, whatever they were filed under."""
     found = [key for pem in pems if (key := public_key(pem)) is not None]
-    return {key.keyid: key for key in found if trusted is None or key.keyid in trusted}
+    by_id = {key_id(key): key for key in found}
+    return {name: key for name, key in by_id.items() if trusted is None or name in trusted}

@@ -8,20 +8,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from securesystemslib.signer import (
-    CryptoSigner,  # pyright: ignore[reportPrivateImportUsage]
-    SSlibKey,  # pyright: ignore[reportPrivateImportUsage]
-)
 
 from gateway.core.errors import RecordError
 from gateway.records.files import write_new, writing
 
-__all__ = ["FILE_NAME", "PublicKey", "SigningKey", "key_id", "load_or_create_key", "public_key"]
-
 FILE_NAME = "record-key.pem"
-PublicKey = SSlibKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +41,8 @@ class SigningKey:
             .decode()
         )
 
-    @property
-    def signer(self) -> CryptoSigner:
-        return CryptoSigner(self._private, PublicKey.from_crypto(self._private.public_key(), keyid=self.id))
+    def sign(self, message: bytes) -> bytes:
+        return self._private.sign(message)
 
     def private_pem(self) -> bytes:
         """PKCS#8, not encrypted: for the key file and nothing else."""
@@ -65,13 +58,13 @@ def key_id(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()
 
 
-def public_key(pem: str | bytes) -> PublicKey | None:
-    """A public key under the id that follows from its bytes; None for anything else."""
+def public_key(pem: str | bytes) -> Ed25519PublicKey | None:
+    """An Ed25519 public key from PEM; None for anything else."""
     try:
         key = serialization.load_pem_public_key(pem.encode() if isinstance(pem, str) else pem)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         return None
-    return PublicKey.from_crypto(key, keyid=key_id(key)) if isinstance(key, Ed25519PublicKey) else None
+    return key if isinstance(key, Ed25519PublicKey) else None
 
 
 def load_or_create_key(folder: Path) -> SigningKey:

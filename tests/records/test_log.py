@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,26 @@ def test_a_record_is_an_in_toto_statement_in_a_dsse_envelope(log: RecordLog) -> 
         },
     }
     assert (shown["kind"], shown["sha256"]) == ("decision", ref.sha256)
+
+
+def test_in_totos_own_library_verifies_our_envelopes(log: RecordLog) -> None:
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    signer = pytest.importorskip("securesystemslib.signer")
+    (ref,) = fill(log, 1)
+    envelope = dsse.Envelope.from_dict(json.loads(ref.path.read_bytes()))
+    pem = next((log.folder / "keys").glob("*.pem")).read_bytes()
+    key = signer.SSlibKey.from_crypto(load_pem_public_key(pem), keyid=log.show(1)["key_id"])
+    assert envelope.verify([key], 1)
+    envelope.payload += b" "
+    with pytest.raises(Exception, match="do not match threshold"):
+        envelope.verify([key], 1)
+
+
+def test_signing_loads_no_vendors_sdk() -> None:
+    code = (
+        "import sys, gateway.records; print({'boto3', 'google.cloud', 'securesystemslib'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT).strip() == b"set()"
 
 
 def test_an_untouched_account_verifies(log: RecordLog) -> None:
