@@ -1,0 +1,79 @@
+"""What a plan is made of, and the question every candidate puts to the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from backends.base import Backend
+from cost import PriceBook
+from gateway.core.gate import Action, Attestation, Gate, GateRequest
+from gateway.core.rows import DataProfile
+from gateway.core.spec import JobSpec
+from gateway.planner.places import Place
+
+
+class ChangeLike(Protocol):
+    """A change that would turn a deny into an allow: what to do, and the question as it would be then."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def request(self) -> GateRequest: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """Everything a plan depends on.
+
+    Attributes:
+        profile: what the pass over the data learned.
+        backends: registry name → backend, in order of preference; only pure methods are called.
+        as_of: the day the plan is for.
+        attestations: agreements the operator vouches for.
+        options: per backend, settings' defaults under the spec's own; None means the spec's alone.
+        not_installed: backend → how to install the package it needs, for those that lack it.
+        changes: the smallest changes that would allow a question; None leaves openings out.
+    """
+
+    spec: JobSpec
+    profile: DataProfile
+    backends: Mapping[str, Backend]
+    gate: Gate
+    book: PriceBook
+    as_of: date
+    team: str = "default"
+    attestations: Sequence[Attestation] = ()
+    options: Mapping[str, Mapping[str, Any]] | None = None
+    not_installed: Mapping[str, str] = field(default_factory=dict[str, str])
+    changes: Callable[[GateRequest], Sequence[ChangeLike]] | None = None
+
+    def options_of(self, backend: str) -> Mapping[str, Any]:
+        options = self.spec.options if self.options is None else self.options
+        return options.get(backend, {})
+
+
+def gate_request(request: PlanRequest, place: Place) -> GateRequest:
+    """May this data be used for training there? Facts that are not sure count as not stated."""
+    profile, spec, facts = request.profile, request.spec, place.backend.facts
+    return GateRequest(
+        action=Action.TRAIN,
+        team=spec.team or request.team,
+        backend=place.key.backend,
+        kind=facts.kind,
+        model=place.key.model,
+        region=place.key.region,
+        offer=place.key.offer,
+        residency=place.residency,
+        handling={fact.attribute: fact.value for fact in facts.handling if fact.source.confidence.usable},
+        data_class=profile.effective,
+        scanned=profile.scan is not None and profile.scan.complete,
+        tags=tuple(dict.fromkeys((*spec.data.tags, *profile.tags))),
+        purpose=profile.purpose or spec.data.purpose,
+        asked_residency=spec.data.residency if profile.residency == "any" else profile.residency,
+        attestations=tuple(request.attestations),
+        as_of=request.as_of,
+    )
