@@ -476,12 +476,10 @@ class Ledger:
         return tuple(self._outcomes[path] for path in self._before)
 
     def _open(self, path: str) -> list[str]:
+        if path in self._before:
+            return [] if path in self._outcomes else [path]
         under = f"{path}."
-        return [
-            leaf
-            for leaf in self._before
-            if (leaf == path or leaf.startswith(under)) and leaf not in self._outcomes
-        ]
+        return [leaf for leaf in self._before if leaf not in self._outcomes and leaf.startswith(under)]
 
 
 def files_to_send(profile: DataProfile, format: str) -> tuple[ProviderFile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,8 @@ from gateway.core.rows import Message, Row
 
 # The chat template adds <|im_start|>, the role, <|im_sep|> and <|im_end|> to every message.
 TOKENS_PER_MESSAGE = 4
+# The tokenizer refuses a million characters in one call.
+MAX_CHARACTERS = 500_000
 
 
 class OpenAICounter:
@@ -44,4 +47,18 @@ class OpenAICounter:
         return TOKENS_PER_MESSAGE + self._tokens(turn.content) + calls
 
     def _tokens(self, text: str) -> int:
-        return len(self._vocabulary.encode_ordinary(text))
+        return sum(len(self._vocabulary.encode_ordinary(piece)) for piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces the tokenizer takes, cut where it would cut too: after a line's end that a
+    letter or digit follows. A million characters without one are cut anyway, at most a token off."""
+    start = 0
+    while len(text) - start > MAX_CHARACTERS:
+        end = start + MAX_CHARACTERS
+        while (end := text.rfind("\n", start, end)) >= 0 and not text[end + 1].isalnum():
+            pass
+        end = end + 1 if end >= 0 else start + MAX_CHARACTERS
+        yield text[start:end]
+        start = end
+    yield text[start:]

@@ -189,6 +189,12 @@ def test_special_tokens_in_text_are_counted_as_text(text: str) -> None:
     assert plain <= 4 + len(text.encode())
 
 
+def test_very_long_text_counts_as_the_sum_of_its_lines() -> None:
+    line = "The patient slept well, ate little and asked for water. (see note)\n/ - more\n"
+    assert count(line * 20_000) == count(line) * 20_000
+    assert count("x" * 1_200_000) > 0
+
+
 def test_a_row_longer_than_the_limit_counts_in_full() -> None:
     counter = backend("openai").counter(model("gpt-4.1-mini"))
     assert counter.count(Row(1, (message("user", "word " * 70_000),))) > 65_536
@@ -198,6 +204,11 @@ def test_a_row_longer_than_the_limit_counts_in_full() -> None:
 def test_options_are_checked(value: str) -> None:
     with pytest.raises(ValueError, match="suffix"):
         OpenAIOptions.model_validate({"suffix": value})
+
+
+def count(text: str) -> int:
+    """Tokens of the text alone."""
+    return backend("openai").counter(model("gpt-4.1-mini")).count(Row(1, (message("user", text),))) - 4
 
 
 def model(name: str) -> Any:
