@@ -135,7 +135,7 @@ def write_tokenizer(folder: Path, recipe: Recipe) -> None:
         clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
-    fast.save_pretrained(folder)
+    fast.save_pretrained(folder)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _without_turns(text: str) -> str:
@@ -154,13 +154,13 @@ def write_model(
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(recipe.seed)  # pyright: ignore[reportUnknownMemberType]
             model = LlamaForCausalLM(LlamaConfig(**recipe.config()))
             _train(model, _batches(folder, recipe), recipe, on_progress)
     finally:
         torch.set_num_threads(threads)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder)  # pyright: ignore[reportUnknownMemberType]
     card = CARD.format(
         parameters=model.num_parameters(),
         layers=recipe.layers,
@@ -210,7 +210,7 @@ def _train(
     model.train()
     for step, ids in zip(range(recipe.steps), batches, strict=False):
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        _loss(model, ids, recipe).backward()
+        _loss(model, ids, recipe).backward()  # pyright: ignore[reportUnknownMemberType]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         optimizer.zero_grad(set_to_none=True)
