@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import psutil
 from filelock import FileLock
@@ -171,7 +171,23 @@ class LocalBackend(Backend):
         with FileLock(pointer.with_suffix(".lock"), mode=0o600):
             if not pointer.exists():
                 folder = handover.folder.absolute() / f"training-{pointer.stem[:8]}"
-                self._write_run(folder, translation, staged, key, handover)
+                files = {
+                    part.file.split: {"path": part.uri, "sha256": sha256_of(Path(part.uri))}
+                    for part in staged
+                }
+                Run(folder).create(
+                    {
+                        "key": key,
+                        "home": str(self.home.absolute()),
+                        "files": files,
+                        "body": dict(translation.requests[0].body),
+                    },
+                    {
+                        "job_id": handover.job_id,
+                        "folder": str(handover.folder.absolute()),
+                        "when_done": list(handover.when_done),
+                    },
+                )
                 write_json(pointer, {"folder": str(folder)})
             ref = self._ref(pointer)
             self._revive(Run(Path(ref.id)))
@@ -285,30 +301,6 @@ class LocalBackend(Backend):
         if not (run.folder / "run.json").is_file():
             raise NotFound("this run's folder is gone", backend=self.name, place=ref.id)
         return run
-
-    def _write_run(
-        self,
-        folder: Path,
-        translation: Translation,
-        staged: Sequence[Staged],
-        key: str,
-        handover: Handover,
-    ) -> None:
-        """Everything the processes need, `run.json` last."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        files = {part.file.split: {"path": part.uri, "sha256": sha256_of(Path(part.uri))} for part in staged}
-        write_json(
-            folder / "handover.json",
-            {
-                "job_id": handover.job_id,
-                "folder": str(handover.folder),
-                "when_done": list(handover.when_done),
-            },
-        )
-        body: dict[str, Any] = dict(translation.requests[0].body)
-        write_json(
-            folder / "run.json", {"key": key, "home": str(self.home.absolute()), "files": files, "body": body}
-        )
 
     def _revive(self, run: Run, *, also_paused: bool = False) -> None:
         """Start a supervisor where there should be one and is none."""

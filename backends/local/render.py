@@ -73,7 +73,7 @@ class Template:
         """The template in a model's folder; never runs code that came with the model."""
         from transformers import AutoTokenizer
 
-        load: Any = AutoTokenizer.from_pretrained  # pyright: ignore[reportUnknownMemberType]
+        load: Any = AutoTokenizer.from_pretrained  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return cls(load(str(folder), trust_remote_code=False, local_files_only=True), name)
 
     # -- a row -------------------------------------------------------------------------------------
@@ -169,19 +169,16 @@ class Template:
         return "tools" in str(self.tokenizer.chat_template)
 
     def _find_stop(self) -> str:
-        """The special token that closes an assistant's turn, found by looking at one."""
-        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-        answer = self._text(chat, ()).removeprefix(self._text(chat[:1], (), answer=True))
-        ends = [(at, token) for token in self._special if token and (at := answer.find(token)) >= 0]
-        # An empty thinking block may stand before the answer; what closes it comes last but for
-        # what the template adds to every text.
-        after = [(at, token) for at, token in ends if at > answer.rfind("!")]
-        if not after:
+        """The special token that closes an assistant's turn: the first one after an answer."""
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "answer"}]
+        rest = self._text(chat, ()).rpartition("answer")[2]
+        ends = [(at, token) for token in self._special if token and (at := rest.find(token)) >= 0]
+        if not ends:
             raise Unsupported(
                 "its chat template ends an answer with no special token: it would never learn to stop",
                 place=self.name,
             )
-        return min(after)[1]
+        return min(ends)[1]
 
     def _refuse_control(self, messages: Sequence[Mapping[str, Any]]) -> None:
         for message in messages:

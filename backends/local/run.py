@@ -1,6 +1,7 @@
 """The folder of one training run: who may write what, and how it is read while others write.
 
     run.json            what is trained, complete; written once, before anything starts
+    handover.json       what the gateway wants run when training has ended
     status.json         where it stands; replaced whole
     wanted              `cancel` or `pause`, when somebody asked for it
     metrics.jsonl       one line per optimizer step
@@ -53,6 +54,12 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def create(self, config: Mapping[str, Any], handover: Mapping[str, Any]) -> None:
+        """Make the folder and all its processes need, `run.json` last."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(self.folder / "handover.json", handover)
+        write_json(self.folder / "run.json", config)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -175,6 +175,22 @@ class Bench:
         self.refs.append(ref)
         return ref
 
+    def prepare(
+        self, data: Sequence[dict[str, Any]], name: str, *, body: dict[str, Any] | None = None, **changes: Any
+    ) -> Run:
+        """A run's folder with nothing started: for training inside the test's own process."""
+        translation = self.translation(data, **changes)
+        path = self.folder / "train.jsonl"
+        run = Run(self.folder / name)
+        config = {
+            "key": name,
+            "home": str(self.backend.home),
+            "files": {"train": {"path": str(path), "sha256": sha256_of(path)}},
+            "body": {**translation.requests[0].body, **(body or {})},
+        }
+        run.create(config, {"job_id": name, "folder": str(self.folder), "when_done": []})
+        return run
+
     def stage(self, file: ProviderFile) -> Staged:
         return self.backend.stage(file, self.folder / file.name, key=file.name)
 

@@ -1,0 +1,194 @@
+"""The loop itself, in this process: what it computes, how it goes on, why it stops."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from backends.local import checkpoint
+from backends.local.render import IGNORE, Template
+from backends.local.run import Run
+from backends.local.train import Interrupted, failure_of, train
+from gateway.core.errors import BackendError, DataError, Unsupported
+from tests.local.conftest import Bench, make_base, rows
+
+
+def _never() -> bool:
+    return False
+
+
+def _after(steps: int) -> Callable[[], bool]:
+    """Ask to stop once so many steps are done."""
+    left = iter([False] * (steps - 1))
+    return lambda: next(left, True)
+
+
+def _losses(run: Run) -> list[float]:
+    lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def _adapter(run: Run) -> bytes:
+    return (run.folder / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(bench: Bench) -> None:
+    whole = bench.prepare(rows(), "whole")
+    train(whole, _never)
+    parts = bench.prepare(rows(), "parts")
+    for steps in (3, 8):
+        with pytest.raises(Interrupted):
+            train(parts, _after(steps))
+    train(parts, _never)
+    assert len(_losses(whole)) == 20
+    assert _losses(parts) == _losses(whole)
+    assert _adapter(parts) == _adapter(whole)
+    assert _losses(whole)[-1] < _losses(whole)[0]
+
+
+def test_small_passes_and_large_ones_take_the_same_steps(bench: Bench) -> None:
+    """Padding is invisible, and a step's rows count the same however they are divided."""
+    no_dropout = {"lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
+    large = bench.prepare(rows(12), "large", body=no_dropout)
+    small = bench.prepare(rows(12), "small", body={**no_dropout, "micro_batch_tokens": 16})
+    train(large, _never)
+    train(small, _never)
+    assert _losses(small) == pytest.approx(_losses(large), rel=1e-4)
+
+
+def test_the_first_loss_is_the_models_own(bench: Bench) -> None:
+    """The adapter starts as nothing, so the first step's loss is the base's over the same labels."""
+    from transformers import AutoModelForCausalLM
+
+    data = rows(4)
+    run = bench.prepare(data, "one", epochs=1)
+    train(run, _never)
+    template = Template.load(bench.base, "tiny")
+    load: Any = AutoModelForCausalLM.from_pretrained  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    model = load(str(bench.base))
+    total = trained = 0.0
+    for row in data:
+        rendered = template.render(row)
+        ids, labels = torch.tensor([rendered.input_ids]), torch.tensor([rendered.labels])
+        count = int((labels[:, 1:] != IGNORE).sum())
+        with torch.no_grad():
+            total += float(model(input_ids=ids, labels=labels).loss) * count
+        trained += count
+    assert _losses(run)[0] == pytest.approx(total / trained, rel=1e-4)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(bench: Bench) -> None:
+    whole = bench.prepare(rows(), "whole")
+    train(whole, _never)
+    run = bench.prepare(rows(), "damaged")
+    for steps in (4, 4):
+        with pytest.raises(Interrupted):
+            train(run, _after(steps))
+    weights = run.folder / "checkpoints" / "step-000008" / "adapter.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    train(run, _never)
+    assert "checkpoint_corrupt" in [event.kind for event in run.events()]
+    assert _adapter(run) == _adapter(whole)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_by_name(bench: Bench) -> None:
+    run = bench.prepare(rows(), "one")
+    with pytest.raises(Interrupted):
+        train(run, _after(2))
+    other = bench.prepare(rows(), "other", learning_rate=3e-4)
+    shutil.copytree(run.folder / "checkpoints", other.folder / "checkpoints")
+    with pytest.raises(BackendError, match="another configuration"):
+        train(other, _never)
+
+
+def test_nothing_in_a_checkpoint_is_pickle(bench: Bench) -> None:
+    run = bench.prepare(rows(), "one")
+    with pytest.raises(Interrupted):
+        train(run, _after(2))
+    names = {path.suffix for path in (run.folder / "checkpoints").rglob("*") if path.is_file()}
+    assert names == {".safetensors", ".json"}
+
+
+def test_rows_that_do_not_fit_are_refused_or_shortened_and_counted(bench: Bench) -> None:
+    long = {
+        "messages": [
+            {"role": "user", "content": "knee " * 200},
+            {"role": "assistant", "content": "left"},
+        ]
+    }
+    data = [*rows(6), long]
+    refusing = bench.prepare(data, "refuse", epochs=1, max_length=64)
+    train(refusing, _never)
+    cutting = bench.prepare(data, "cut", epochs=1, max_length=64, body={"too_long": "truncate"})
+    train(cutting, _never)
+    counts = [run.events()[0].data for run in (refusing, cutting)]
+    assert [(c["used"], c["refused"], c["shortened"]) for c in counts] == [
+        (6, {"too_long": 1}, 0),
+        (7, {}, 1),
+    ]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_next_step(bench: Bench, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+
+    broken = make_base(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["lm_head.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    bench.base = broken
+    with pytest.raises(BackendError, match="no number any more at step 1") as caught:
+        train(bench.prepare(rows(), "nan"), _never)
+    assert "learning_rate" in (caught.value.fix or "")
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
+    run = bench.prepare(rows(), "full")
+    with pytest.raises(OSError, match="No space") as caught:
+        train(run, _after(2))
+    assert "disk is full" in failure_of(caught.value).message
+    assert not list((run.folder / "checkpoints").glob("step-*"))
+
+
+def test_no_library_message_reaches_a_failure() -> None:
+    failure = failure_of(RuntimeError("the patient's name is in here"))
+    assert "patient" not in str(failure)
+    assert "RuntimeError" in failure.message
+
+
+def test_data_that_changed_after_staging_is_refused(bench: Bench) -> None:
+    run = bench.prepare(rows(), "one")
+    with (bench.folder / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write("{}\n")
+    with pytest.raises(DataError, match="changed after"):
+        train(run, _never)
+
+
+def test_pickle_weights_alone_are_refused(bench: Bench, tmp_path: Path) -> None:
+    pickled = tmp_path / "pickled"
+    shutil.copytree(bench.base, pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    bench.base = pickled
+    with pytest.raises(Unsupported, match="pickle"):
+        train(bench.prepare(rows(), "pickled"), _never)
+
+
+def test_validation_loss_is_told_each_epoch(bench: Bench) -> None:
+    run = bench.prepare(rows(), "one")
+    config = run.config
+    run.create({**config, "files": {**config["files"], "validation": config["files"]["train"]}}, {})
+    train(run, _never)
+    losses = [event.data["loss"] for event in run.events() if event.kind == "validation"]
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
