@@ -7,7 +7,7 @@ a hosting fee of zero too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -97,11 +97,14 @@ def _own_machine(sheet: _Sheet, usage: Usage, serving: Serving | None) -> None:
     quote = sheet.quote("machine")
     if quote.line is None:
         sheet.unknown("training", OWN_HARDWARE)
-    elif usage.hours is None:
+        return
+    if usage.hours is None:
         sheet.unknown("training", "the machine has a price, but the training time is not known")
+    elif quote.line.unit != "usd_per_hour":
+        sheet.unknown("training", _other_unit("machine", quote.line))
     else:
-        sheet.add("training", "training", usage.hours, "hour", quote)
-    if serving and quote.line is not None:
+        sheet.add("training", "training", usage.hours, "hour", quote, quote.line)
+    if serving:
         sheet.unknown("serving", "serving on this machine is not priced")
 
 
@@ -112,7 +115,8 @@ class _Sheet:
         self._book, self._key, self._on = book, key, on
         self._lines: dict[str, list[LineItem]] = {"training": [], "serving": []}
         self._unknown: dict[str, list[str]] = {"training": [], "serving": []}
-        self._warnings: list[str] = []
+        self._weak: list[str] = []
+        self._stale: dict[str, int] = {}
 
     def quote(self, item: PriceItem) -> Quote:
         key = self._key
@@ -155,7 +159,10 @@ class _Sheet:
             _cents(quantity.high * line.value * (1 + quote.band)),
         )
         self._lines[part].append(LineItem(name, quantity.likely, unit, line.value, usd, line.source))
-        self._warnings += [text for text in quote.warnings if text not in self._warnings]
+        if quote.weak and usd.likely:
+            self._weak.append(name)
+        if quote.stale_days and usd.likely:
+            self._stale[name] = quote.stale_days
 
     def close(self, serving: Serving | None) -> Priced:
         training = None if self._unknown["training"] else _sum(self._lines["training"])
@@ -167,7 +174,15 @@ class _Sheet:
                 monthly = _cents(over_horizon.likely / serving.months)
         lines = (*self._lines["training"], *self._lines["serving"])
         unpriced = (*self._unknown["training"], *self._unknown["serving"])
-        return Priced(Estimate(training, monthly, total, lines, unpriced), tuple(self._warnings))
+        return Priced(Estimate(training, monthly, total, lines, unpriced), tuple(self._warnings()))
+
+    def _warnings(self) -> Iterator[str]:
+        """One sentence per kind of doubt. What costs nothing today is not worth a warning."""
+        if self._weak:
+            yield f"the price of {', '.join(self._weak)} has a weak source; its range is 30 % wider"
+        if self._stale:
+            names, days = ", ".join(self._stale), max(self._stale.values())
+            yield f"the price of {names} was read up to {days} days ago; its range is 10 % wider"
 
 
 def _sum(lines: Sequence[LineItem]) -> Range:

@@ -73,7 +73,7 @@ def fit(
             "precision": why_precision,
             "micro_batch": (
                 per_pass,
-                f"{per_pass} rows of {length:,} tokens in one pass fit in {room:.1f} GiB",
+                f"{per_pass} × {length:,} tokens a pass, within {room:.1f} GiB",
             ),
             "checkpointing": (checkpointing, _why_checkpointing(checkpointing)),
         },

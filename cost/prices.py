@@ -37,14 +37,16 @@ class Quote:
         why_not: why there is none, in words; None when `line` is set.
         stated: False when the book says nothing at all about this item there.
         band: relative half-width of the price's own uncertainty: 0.30 for ±30 %.
-        warnings: why the band is not zero.
+        weak: the source is of low confidence.
+        stale_days: age of the price, where it is old enough to be doubted.
     """
 
     line: PriceLine | None
     why_not: str | None = None
     stated: bool = True
     band: Decimal = Decimal(0)
-    warnings: tuple[str, ...] = ()
+    weak: bool = False
+    stale_days: int | None = None
 
 
 class PriceBook:
@@ -106,7 +108,7 @@ class PriceBook:
         line = usable[0]
         if line.currency != "USD":
             return Quote(None, f"the {_NAMES[item]} price is in {line.currency}, and is not converted")
-        return _with_doubt(line, item, on)
+        return _with_doubt(line, on)
 
 
 _NAMES: Mapping[PriceItem, str] = {
@@ -120,17 +122,12 @@ _NAMES: Mapping[PriceItem, str] = {
 }
 
 
-def _with_doubt(line: PriceLine, item: PriceItem, on: date) -> Quote:
-    band, warnings = Decimal(0), list[str]()
-    if line.source.confidence is Confidence.LOW:
-        band += LOW_CONFIDENCE_BAND
-        warnings.append(f"the {_NAMES[item]} price has a weak source; its range is widened by 30 %")
-    if (age := on - line.source.as_of) > STALE_AFTER:
-        band += STALE_BAND
-        warnings.append(
-            f"the {_NAMES[item]} price was read {age.days} days before; its range is widened by 10 %"
-        )
-    return Quote(line, band=band, warnings=tuple(warnings))
+def _with_doubt(line: PriceLine, on: date) -> Quote:
+    weak = line.source.confidence is Confidence.LOW
+    age = on - line.source.as_of
+    stale = age > STALE_AFTER
+    band = LOW_CONFIDENCE_BAND * weak + STALE_BAND * stale
+    return Quote(line, band=band, weak=weak, stale_days=age.days if stale else None)
 
 
 def _by_item(lines: Iterable[tuple[str, PriceLine]]) -> dict[tuple[str, PriceItem], list[PriceLine]]:

@@ -161,7 +161,7 @@ def _removable(reason: Reason) -> bool:
 
 
 def _only_denied(candidate: Candidate) -> bool:
-    stays = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
+    stays = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE, Verdict.UNPRICED)
     return candidate.verdict is Verdict.DENIED and not any(
         reason.verdict in stays and not _removable(reason) for reason in candidate.reasons
     )
