@@ -48,11 +48,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Generator[Connection]:
+    def write(self, *, durable: bool = True) -> Generator[Connection]:
         """One transaction. On SQLite it has the write lock from its first statement on: a default
-        transaction takes it at the first write, when what was read may already be stale."""
+        transaction takes it at the first write, when what was read may already be stale.
+
+        Args:
+            durable: wait for the disk, so that what was written survives a power cut too. Leases need
+                not: they end with the machine anyway.
+        """
         with self._explained(), self.engine.connect() as connection:
-            writer = connection.execution_options(tunegate_write=True)
+            writer = connection.execution_options(tunegate_write=True, tunegate_durable=durable)
             with writer.begin():
                 yield writer
 
@@ -160,13 +165,17 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver starts no transaction of its own: `_begin_sqlite` does
     # Two first openers may collide while the log is switched on; SQLite does not wait there by itself.
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
-    connection.execute("PRAGMA synchronous = FULL")  # an intent must survive a power cut too
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("tunegate_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("tunegate_write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    durable = options.get("tunegate_durable", True)
+    connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _patiently(action: Callable[[], object], *, tries: int = 100) -> None:

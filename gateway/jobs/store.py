@@ -221,7 +221,7 @@ class Store:
             JobNotFound: no job has this id.
         """
         now = self._clock()
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             query = select(jobs.c.lease_owner, jobs.c.lease_until).where(jobs.c.id == job_id)
             row = connection.execute(query.with_for_update()).one_or_none()
             if row is None:
@@ -239,14 +239,14 @@ class Store:
     def renew(self, job_id: str, owner: str, ttl: timedelta) -> bool:
         """Hold the lease longer; False when it was lost."""
         mine = and_(jobs.c.id == job_id, jobs.c.lease_owner == owner)
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             done = connection.execute(update(jobs).where(mine).values(lease_until=self._clock() + ttl))
             return done.rowcount == 1
 
     def release(self, job_id: str, owner: str) -> None:
         """Give the lease back; one that was lost meanwhile stays with its new holder."""
         mine = and_(jobs.c.id == job_id, jobs.c.lease_owner == owner)
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.execute(update(jobs).where(mine).values(lease_owner=None, lease_until=None))
 
     # -- intents and uploads ----------------------------------------------------------------------

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.jobs.world import FolderBackend, World
+from tests.jobs.world import FolderBackend, World, a_store_in
 
 POSTGRES = "TUNEGATE_TEST_POSTGRES"
+_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is one: the store waits for the disk at every commit, and
+    that wait is not what these tests are about."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield tmp_path_factory.mktemp("jobs")
+        return
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,7 +42,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A world on SQLite with a backend that can be looked up by token."""
-    return World(tmp_path, f"sqlite:///{tmp_path / 'jobs.db'}", FolderBackend(tmp_path / "far"))
+    return World(tmp_path, a_store_in(tmp_path), FolderBackend(tmp_path / "far"))
 
 
 def _empty(server: str) -> None:

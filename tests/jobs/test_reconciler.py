@@ -27,16 +27,14 @@ from gateway.core.gate import Action
 from gateway.core.job import JobState, RemoteRef
 from gateway.jobs.model import Caps, Job
 from gateway.jobs.store import Store
-from tests.jobs.world import HAPPY, FolderBackend, World, code_of, write_files
+from tests.jobs.world import HAPPY, FolderBackend, World, a_store_in, code_of, write_files
 
 S = JobState
 LOST = Unreachable("no answer", backend="folder", retryable=True)
 
 
 def _world(tmp_path: Path, *, how: LookupHow = "token", script: tuple[str, ...] = HAPPY) -> World:
-    return World(
-        tmp_path, f"sqlite:///{tmp_path / 'jobs.db'}", FolderBackend(tmp_path / "far", how=how, script=script)
-    )
+    return World(tmp_path, a_store_in(tmp_path), FolderBackend(tmp_path / "far", how=how, script=script))
 
 
 def _until(world: World, job: Job, state: JobState) -> Job:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +295,22 @@ class World:
     def new_job(self, *, team: str = "notes", reserve_usd: Any = None, caps: Any = None) -> Job:
         new = a_new_job(self.folder, self.clock(), team=team)
         return self.store.create(new, reserve_usd=reserve_usd, caps=caps)
+
+
+@cache
+def _empty_store() -> bytes:
+    """A new store's file: migrations run once, for all worlds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jobs.db"
+        Store(f"sqlite:///{path}", clock=Clock()).close()
+        return path.read_bytes()
+
+
+def a_store_in(folder: Path) -> str:
+    """URL of an empty SQLite store in that folder."""
+    path = folder / "jobs.db"
+    path.write_bytes(_empty_store())
+    return f"sqlite:///{path}"
 
 
 def a_new_job(folder: Path, now: datetime, *, team: str = "notes") -> NewJob:
