@@ -43,7 +43,7 @@ def test_the_points_are_all_there_are(tmp_path: Path) -> None:
     assert [name.split(" ", 1)[1] for name in POINTS] == seen
 
 
-@pytest.mark.parametrize("how", ["token", "filter"])
+@pytest.mark.parametrize("how", ["token", pytest.param("filter", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_any_point_a_job_is_dispatched_once(tmp_path: Path, point: str, how: LookupHow) -> None:
     world = _killed_at(tmp_path, point, how)
