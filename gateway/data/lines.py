@@ -76,7 +76,7 @@ def read_jsonl(stream: BinaryIO) -> Iterator[RawRecord]:
     for number, size, text, _ in read_lines(stream):
         if text is None:
             yield RawRecord(number, size, None, "line_too_long")
-        elif not text.isspace() and text:
+        elif text and not text.isspace():
             try:
                 yield RawRecord(number, size, parse_object(text))
             except RowProblem as problem:
@@ -105,8 +105,10 @@ def parse_json(text: bytes | str) -> object:
         value: object = orjson.loads(text)
     except orjson.JSONDecodeError:  # its message quotes positions and text: only its fact is kept
         raise RowProblem(_why_not_json(text)) from None
-    brackets = (b"{", b"[") if isinstance(text, bytes) else ("{", "[")
-    openings = sum(text.count(bracket) for bracket in brackets)  # pyright: ignore[reportArgumentType]
+    if isinstance(text, bytes):
+        openings = text.count(b"{") + text.count(b"[")
+    else:
+        openings = text.count("{") + text.count("[")
     if openings > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise RowProblem("too_deep")
     return value

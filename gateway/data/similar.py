@@ -1,8 +1,9 @@
 """Which rows are copies, near-copies or of one group, so that no split has them on both sides.
 
 Near-copies are found by MinHash over word 5-grams with locality-sensitive hashing (Broder 1997; bands
-as in Leskovec, Rajaraman and Ullman, *Mining of Massive Datasets*, chapter 3), in numpy: a row costs
-about 100 µs for 500 words, and 240 bytes. The same rows give the same answer in every process.
+as in Leskovec, Rajaraman and Ullman, *Mining of Massive Datasets*, chapter 3), in numpy: a row of 500
+words costs about a quarter of a millisecond, and 240 bytes. The same rows give the same answer in
+every process.
 """
 
 from __future__ import annotations

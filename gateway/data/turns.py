@@ -87,17 +87,20 @@ def parse_turns(value: object, path: str) -> list[Message]:
 
 
 def _turn(value: object, path: str, at: int) -> Message:
-    turn = as_object(value, f"{path}[{at}]")
+    if isinstance(value, dict) and len(cast("dict[str, Any]", value)) == _PLAIN_KEYS:
+        plain = cast("dict[str, Any]", value)  # nearly every turn there is: no path is built for it
+        name, content = plain.get("role"), plain.get("content")
+        if isinstance(name, str) and isinstance(content, str) and name in _ROLES:
+            return Message(_ROLES[name], content)
+    path = f"{path}[{at}]"
+    turn = as_object(cast("object", value), path)
     if "role" not in turn and "from" in turn:
-        return _sharegpt_turn(turn, f"{path}[{at}]")
+        return _sharegpt_turn(turn, path)
     name = turn.get("role")
     role = _ROLES.get(name) if isinstance(name, str) else None
-    content = turn.get("content")
-    if role and isinstance(content, str) and len(turn) == _PLAIN_KEYS:  # nearly every turn there is
-        return Message(role, content)
     if role is None:
-        raise RowProblem(_no_role(name), f"{path}[{at}].role")
-    return _full_turn(role, turn, f"{path}[{at}]")
+        raise RowProblem(_no_role(name), f"{path}.role")
+    return _full_turn(role, turn, path)
 
 
 def _no_role(name: object) -> str:

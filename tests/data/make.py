@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -12,10 +12,11 @@ from gateway.core.rows import Refusal, Row
 from gateway.core.spec import Data
 from gateway.data import Dataset, open_dataset
 
-WORDS = (
-    "river stone lantern harbour copper window meadow ladder signal orchard velvet thunder paper bridge "
-    "garden silver marble engine coffee forest pillow rocket saddle timber violin walnut anchor basket"
-).split()
+WORDS = [
+    *("river", "stone", "lantern", "harbour", "copper", "window", "meadow", "ladder", "signal", "orchard"),
+    *("velvet", "thunder", "paper", "bridge", "garden", "silver", "marble", "engine", "coffee", "forest"),
+    *("pillow", "rocket", "saddle", "timber", "violin", "walnut", "anchor", "basket", "candle", "desert"),
+]
 
 
 def chat(prompt: str = "Hello there", answer: str = "Good day", **more: Any) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def chat(prompt: str = "Hello there", answer: str = "Good day", **more: Any) -> 
 
 def sentence(seed: int, words: int = 24) -> str:
     """A sentence of its own for every seed; two of them share next to no run of five words."""
-    state, picked = seed * 2_654_435_761 + 97, list[str]()
+    state: int = seed * 2_654_435_761 + 97
+    picked: list[str] = []
     for _ in range(words):
         state = (state * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % 2**64
         picked.append(WORDS[(state >> 33) % len(WORDS)])
@@ -62,3 +64,15 @@ def codes(dataset: Dataset) -> list[tuple[int, str, str]]:
 
 def rows(dataset: Dataset) -> list[Row]:
     return [row for row in outcomes(dataset) if isinstance(row, Row)]
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def parquet(path: Path, columns: dict[str, list[Any]]) -> None:
+    from pyarrow import Table  # pyright: ignore[reportUnknownVariableType]
+    from pyarrow.parquet import write_table  # pyright: ignore[reportUnknownVariableType]
+
+    cast("Any", write_table)(cast("Any", Table).from_pydict(columns), path)

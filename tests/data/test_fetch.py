@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 
 from gateway.core.errors import DataError
 from gateway.data import fetch
+from tests.data.make import names
 
 BODY = b'{"messages": []}\n' * 200_000
 
@@ -63,7 +63,7 @@ def test_a_file_comes_whole_under_its_contents_name(tmp_path: Path, site: str, p
     assert found.name == f"{hashlib.sha256(BODY).hexdigest()[:16]}-" + ("rows.jsonl")
     assert seen[-1] == (len(BODY), len(BODY))
     assert fetch(site + path, tmp_path) == found
-    assert os.listdir(tmp_path) == [found.name]
+    assert names(tmp_path) == [found.name]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_goes_wrong_is_typed_and_leaves_nothing(tmp_path: Path, site: str, 
     with pytest.raises(DataError, match=says) as caught:
         fetch(f"{site}{path}?token=s3cret", tmp_path)
     assert "s3cret" not in str(caught.value)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(

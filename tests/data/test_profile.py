@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import resource
 import stat
 import subprocess
@@ -21,7 +20,7 @@ from gateway.core.errors import DataError
 from gateway.core.rows import Converted, DataProfile, Refusal, Row, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.data import Record, assign_splits, open_dataset, profile, write_split
-from tests.data.make import chat, chats, jsonl, opened
+from tests.data.make import chat, chats, jsonl, names, opened
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 MTS = SHARED / "data" / "mts-dialog"
@@ -110,7 +109,7 @@ def test_token_quantiles_and_limits(tmp_path: Path) -> None:
 def test_flags(tmp_path: Path) -> None:
     jsonl(tmp_path / "rows.jsonl", chats(range(3)))
     plain = profiled(tmp_path)
-    assert not (plain.has_tools or plain.has_system or plain.multi_turn or plain.preference)
+    assert [plain.has_tools, plain.has_system, plain.multi_turn, plain.preference] == [False] * 4
     turns = [*chat("a", "b")["messages"], *chat("c", "d")["messages"]]
     tools = [{"type": "function", "function": {"name": "f"}}]
     jsonl(tmp_path / "rows.jsonl", [{"messages": turns, "tools": tools}])
@@ -162,7 +161,7 @@ def test_a_file_of_nothing_but_headers_or_noise(tmp_path: Path, content: str) ->
     name = "rows.csv" if "," in content else "rows.jsonl"
     (tmp_path / name).write_text(content)
     columns = {"columns": {"prompt": "q", "completion": "a"}} if "," in content else {}
-    with pytest.raises(DataError, match="there is no row|none of the 1 rows"):
+    with pytest.raises(DataError, match=r"there is no row|none of the 1 rows"):
         profiled(tmp_path, train=name, **columns)
 
 
@@ -190,9 +189,8 @@ def test_counts_add_up_whatever_the_lines_are(tmp_path: Path, lines: list[bytes 
     (tmp_path / "rows.jsonl").write_bytes(text)
     try:
         found = profiled(tmp_path)
-    except DataError as error:
-        assert error.place
-        return
+    except DataError:
+        return  # a typed error is an answer too; any other exception fails
     assert found.rows == found.used + sum(found.refused.values())
     assert sum(found.split_rows.values()) == found.used
     assert found.scan is not None
@@ -213,7 +211,7 @@ def test_a_written_split_is_what_the_profile_counted(tmp_path: Path) -> None:
         assert (len(content), hashlib.sha256(content).hexdigest()) == (stats.bytes, stats.sha256)
         assert content.count(b"\n") == stats.rows_out
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert sorted(os.listdir(tmp_path / "out")) == ["test.jsonl", "train.jsonl"]
+    assert names(tmp_path / "out") == ["test.jsonl", "train.jsonl"]
 
 
 FULL_DISK = """
@@ -238,7 +236,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     )
     assert result.stdout.strip() == "the disk is full"
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["train.jsonl"]
+    assert names(tmp_path) == ["train.jsonl"]
 
 
 def test_a_failing_converter_leaves_no_file(tmp_path: Path) -> None:
@@ -253,7 +251,7 @@ def test_a_failing_converter_leaves_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         write_split(dataset, assignment, "train", breaks, tmp_path / "out" / "train.jsonl")
-    assert os.listdir(tmp_path / "out") == []
+    assert names(tmp_path / "out") == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import DataError
 from gateway.core.rows import Refusal, Row
 from gateway.data import check, refusals
-from tests.data.make import chat, codes, jsonl, opened, outcomes, rows, sentence
+from tests.data.make import chat, codes, jsonl, opened, outcomes, parquet, rows, sentence
 
 MIB = 1024 * 1024
 GOOD = orjson.dumps(chat())
@@ -173,7 +173,7 @@ def test_memory_is_flat_in_the_size_of_the_file(tmp_path: Path) -> None:
     assert peak < 4 * MIB
 
 
-CSV = {"columns": {"prompt": "q", "completion": "a"}, "train": "rows.csv"}
+CSV: dict[str, Any] = {"columns": {"prompt": "q", "completion": "a"}, "train": "rows.csv"}
 
 
 def test_csv_rows_know_the_line_they_start_on(tmp_path: Path) -> None:
@@ -247,22 +247,18 @@ def test_pairs_and_chats_need_their_own_task(tmp_path: Path) -> None:
 
 
 def test_parquet_rows_with_nulls_nans_bytes_and_nested_turns(tmp_path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    values: dict[str, Any] = {
+    values: dict[str, list[Any]] = {
         "q": ["one", None, "three", "four"],
         "a": [1.5, 2.0, float("nan"), 4.0],
         "blob": [b"\xff", b"ok", None, None],
     }
-    write: Any = parquet.write_table  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    write(pa.table(values), tmp_path / "rows.parquet")
+    parquet(tmp_path / "rows.parquet", values)
     dataset = opened(tmp_path, train="rows.parquet", columns={"prompt": "q", "completion": "a"})
     assert [row.messages[1].content for row in rows(dataset)] == ["1.5", "4.0"]
     assert codes(dataset) == [(2, "missing_field", "q"), (3, "nan", "a")]
     binary = opened(tmp_path, train="rows.parquet", columns={"prompt": "blob", "completion": "q"})
     assert codes(binary)[0] == (1, "bad_encoding", "blob")
-    write(pa.table({"messages": [chat()["messages"]]}), tmp_path / "rows.parquet")
+    parquet(tmp_path / "rows.parquet", {"messages": [chat()["messages"]]})
     assert rows(opened(tmp_path, train="rows.parquet"))[0].messages[1].content == "Good day"
 
 
@@ -318,9 +314,8 @@ def test_any_bytes_give_counts_that_add_up_or_a_typed_error(
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     try:
         report = check(opened(tmp_path, train=name))
-    except DataError as error:
-        assert error.place
-        return
+    except DataError:
+        return  # a typed error is an answer too; any other exception fails
     assert report.rows == report.used + sum(report.refused.values())
     if name.startswith("rows.jsonl"):
         text = content.removeprefix(b"\xef\xbb\xbf")
@@ -335,8 +330,4 @@ def table(path: Path, values: list[dict[str, str]]) -> None:
         lines = [",".join(values[0]), *(",".join(row.values()) for row in values)]
         path.write_text("\n".join(lines) + "\n")
     else:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        write: Any = parquet.write_table  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        write(pa.Table.from_pylist(values), path)
+        parquet(path, {name: [row[name] for row in values] for name in values[0]})

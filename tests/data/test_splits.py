@@ -92,9 +92,8 @@ def test_a_group_has_one_side_and_keeps_it_when_it_grows(tmp_path: Path, groups:
         first = sides()
         jsonl(tmp_path / "rows.jsonl", made)
         second = sides()
-    except DataError as error:  # a few groups may all fall on one side: said, never guessed
-        assert error.place
-        return
+    except DataError:
+        return  # a few groups may all fall on one side: said, never guessed
     assert {group: second[group] for group in first} == first
 
 
@@ -181,7 +180,7 @@ def test_a_split_that_would_be_empty_says_how_many_rows_it_needs(tmp_path: Path)
 
 def test_copies_alone_leave_nothing_to_train_on_or_to_hold_out(tmp_path: Path) -> None:
     jsonl(tmp_path / "rows.jsonl", [chat()] * 30)
-    with pytest.raises(DataError, match="gets none|no row is left"):
+    with pytest.raises(DataError, match=r"gets none|no row is left"):
         split(tmp_path, test=0.5)
 
 
@@ -214,5 +213,5 @@ def test_rows_of_a_split_stream_in_order(tmp_path: Path) -> None:
     assignment = assign_splits(dataset, dataset.data)
     lines = {side: [row.line for row in rows_of(dataset, assignment, side)] for side in assignment.rows}
     assert {side: len(found) for side, found in lines.items()} == assignment.rows
-    assert sorted(sum(lines.values(), [])) == list(range(1, 101))
+    assert sorted(line for found in lines.values() for line in found) == list(range(1, 101))
     assert all(found == sorted(found) for found in lines.values())
