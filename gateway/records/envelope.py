@@ -72,7 +72,7 @@ def open_(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record | Unve
     if _line(payload, name, signature) != content:
         return Unverified("edited", "was changed after it was signed")
     if name not in keys:
-        return Unverified("unknown_key", f"is signed with key {ascii(name[:12])}…, which is not known here")
+        return Unverified("unknown_key", f"is signed with key {name[:12]!a}…, which is not known here")
     try:
         keys[name].verify(signature, pre_authentication(payload))
     except InvalidSignature:
