@@ -209,6 +209,14 @@ def test_the_test_split_never_leaves(name: str, model: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "model"), FAMILIES)
+def test_every_file_is_uploaded_and_named_in_the_create_call(name: str, model: str) -> None:
+    translation = translate(name, spec(model))
+    named = set(re.findall(r"\{staged:([^}]+)\}", json.dumps(create(translation))))
+    assert named == {file.name for file in translation.files}
+    assert len(translation.requests) == len(translation.files) + 1
+
+
+@pytest.mark.parametrize(("name", "model"), FAMILIES)
 def test_rows_in_are_rows_out_plus_refused(name: str, model: str) -> None:
     """Every row of a mixed bag ends as a line or as a refusal with line, path, reason and way out."""
     there = backend(name)
