@@ -170,7 +170,7 @@ def _sniff(path: Path, name: str) -> _Recognised:
     suffix = suffixes[-1] if suffixes else ""
     first = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if suffix in (".csv", ".tsv"):
-        return _Recognised("csv", compressed, "\t" if suffix == ".tsv" else ",")
+        return _Recognised("csv", compressed, _delimiter(start, suffix))
     if suffix == ".json" and first == b"[":
         raise DataError(
             "this is one JSON array, not one object per line",
@@ -181,6 +181,14 @@ def _sniff(path: Path, name: str) -> _Recognised:
         return _Recognised("jsonl", compressed)
     what = "a damaged Parquet file" if suffix == ".parquet" else "neither JSON Lines, CSV nor Parquet"
     raise DataError(f"this is {what}", place=name, fix="give it as .jsonl, .csv, .tsv or .parquet")
+
+
+def _delimiter(start: bytes, suffix: str) -> str:
+    """What separates the header's cells: a comma wherever there is one, else what stands there most."""
+    header = start.split(b"\n", 1)[0]
+    if suffix == ".tsv" or b"," in header:
+        return "\t" if suffix == ".tsv" else ","
+    return max((",", ";", "\t"), key=lambda mark: header.count(mark.encode()))
 
 
 def _check_text(start: bytes, name: str) -> None:
@@ -254,7 +262,8 @@ def _check_columns(
 ) -> None:
     """Every mapped column exists, and enough are mapped to make a row."""
     for column in _needed(data, format):
-        if column in names or (not complete and not names):
+        sparse = not complete and (not names or column == (data.columns and data.columns.system))
+        if column in names or sparse:
             continue
         near = nearest(column, names)
         fix = f"did you mean `{near}`?" if near else "check the names in data.columns against the file"

@@ -19,7 +19,7 @@ ANSWER = {"role": "assistant", "content": "It is this."}
 
 
 def one(folder: Path, row: object, **more: Any) -> Any:
-    """What a single row becomes. A good row stands before it, so that the format is known."""
+    """What a dataset of this single row gives: a row or a refusal."""
     task = more.pop("task", "sft")
     jsonl(folder / "rows.jsonl", [row])
     return outcomes(opened(folder, task=task, **more))[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +218,32 @@ def test_rows_of_a_split_stream_in_order(tmp_path: Path) -> None:
     assert {side: len(found) for side, found in lines.items()} == assignment.rows
     assert sorted(line for found in lines.values() for line in found) == list(range(1, 101))
     assert all(found == sorted(found) for found in lines.values())
+
+
+ANOTHER_PROCESS = """
+import sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tests.data.make import opened
+from gateway.data import assign_splits
+dataset = opened(Path(sys.argv[1]), test=0.3)
+print(assign_splits(dataset, dataset.data).codes.hex())
+"""
+
+
+def test_every_process_splits_alike(tmp_path: Path) -> None:
+    near = [chat(edited(sentence(n, 40), n), "x") for n in range(60)]
+    jsonl(tmp_path / "rows.jsonl", [*(chat(sentence(n, 40), "x") for n in range(60)), *near])
+    dataset = opened(tmp_path, test=0.3)
+    here = assign_splits(dataset, dataset.data).codes.hex()
+    there = subprocess.run(
+        [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "12345"},
+    )
+    assert there.stdout.strip() == here
