@@ -1,7 +1,7 @@
 """What was decided and done: signed, chained, append-only; and the model card.
 
 log = RecordLog(home / "records", load_or_create_key(home / "keys"), clock)
-ref = log.append("decision", subjects, decision(plan, job_id=job_id))
+ref = log.append("decision", subjects, decision(plan.to_json(), job_id=job_id))
 log.verify(Head.parse(anchored)).ok
 """
 

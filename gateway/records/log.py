@@ -42,12 +42,14 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the list of records. `kind` is `?` where the record does not verify."""
+    """A line of the list of records. `kind` is `?` and `job` None where the record does not verify."""
 
     sequence: int
     at: str
     kind: str
     subjects: tuple[str, ...]
+    sha256: str
+    job: str | None
 
 
 class RecordLog:
@@ -139,8 +141,13 @@ class RecordLog:
         """All records in order, one line each."""
         keys = keys_by_id(tuple(self._pems().values()))
         return tuple(
-            _entry(place, open_(content, keys)) for place, content in sorted(self._contents().items())
+            _entry(place, content, open_(content, keys))
+            for place, content in sorted(self._contents().items())
         )
+
+    def of_job(self, job_id: str) -> tuple[Entry, ...]:
+        """The records about one job that verify, oldest first."""
+        return tuple(entry for entry in self.entries() if entry.job == job_id)
 
     def export(self, to: Path) -> Head | None:
         """Write the account as JSON Lines: first schema, head and public keys, then every record.
@@ -197,12 +204,13 @@ def _subjects(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects]
 
 
-def _entry(place: int, found: Record | Unverified) -> Entry:
+def _entry(place: int, content: bytes, found: Record | Unverified) -> Entry:
     if isinstance(found, Unverified):
-        return Entry(place, "", "?", (found.text,))
-    statement = found.statement
+        return Entry(place, "", "?", (found.text,), sha256(content), None)
+    statement, predicate = found.statement, found.statement["predicate"]
     names = tuple(str(subject["name"]) for subject in statement["subject"])
-    return Entry(place, statement["predicate"]["log"]["at"], _kind(statement["predicateType"]), names)
+    kind = _kind(statement["predicateType"])
+    return Entry(place, predicate["log"]["at"], kind, names, found.sha256, predicate.get("job"))
 
 
 def _kind(uri: str) -> str:

@@ -13,10 +13,11 @@ from typing import Any, cast
 from gateway.core.errors import RecordError
 from gateway.core.gate import Decision
 from gateway.core.job import Artifact, JobState, RemoteRef
-from gateway.core.plan import Candidate, CandidateKey, Plan, Translation
+from gateway.core.plan import CandidateKey, Translation
 from gateway.core.spec import canonical_sha256
 
 LONGEST_TEXT = 1_000
+LONGEST_WORD = 128
 _BASE = "https://tunegate.example/predicate"
 
 
@@ -52,44 +53,54 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def decision(plan: Plan, *, job_id: str) -> dict[str, Any]:
-    """Every candidate's verdict, the choice and why, and what the gate stood on."""
-    data = plan.data.to_json()
+def decision(plan: Mapping[str, Any], *, job_id: str) -> dict[str, Any]:
+    """Every candidate's verdict, the choice and why, and what the gate stood on.
+
+    Args:
+        plan: `Plan.to_json()`, as it is stored with the job.
+    """
+    data = plan["data"]
     return {
         "job": job_id,
-        "spec_hash": plan.spec_hash,
-        "plan_hash": plan_hash(plan),
-        "as_of": plan.as_of.isoformat(),
-        "policy_hash": plan.policy_hash,
-        "trust": plan.trust,
-        "data": {
-            name: data[name] for name in ("hash", "rows", "used", "refused", "class", "scanned", "findings")
-        },
-        "candidates": [_candidate(candidate) for candidate in plan.candidates],
-        "chosen": None if plan.chosen is None else _key(plan.chosen),
-        "why": plan.why,
+        "spec_hash": plan["spec_hash"],
+        "plan_hash": canonical_sha256(plan),
+        "as_of": plan["as_of"],
+        "policy_hash": plan["policy_hash"],
+        "trust": plan["trust"],
+        "data": {name: data[name] for name in _DATA},
+        "candidates": [_candidate(candidate) for candidate in plan["candidates"]],
+        "chosen": plan["chosen"],
+        "why": plan["why"],
     }
 
 
+_DATA = ("hash", "rows", "used", "refused", "class", "scanned", "findings")
+
+
 def dispatch(
-    plan: Plan,
+    plan: Mapping[str, Any],
     candidate: CandidateKey,
     remote: RemoteRef,
-    gate: Decision,
+    gate: Decision | None,
     translation: Translation,
     *,
     job_id: str,
     decision_sha256: str,
 ) -> dict[str, Any]:
-    """What was sent where, under which answer of the gate. Requests and files by hash only."""
+    """What was sent where, under which answer of the gate. Requests and files by hash only.
+
+    Args:
+        plan: `Plan.to_json()`, as it is stored with the job.
+        gate: the answer given at dispatch; None where it was given to a process that has since died.
+    """
     return {
         "job": job_id,
         "decision": decision_sha256,
-        "plan_hash": plan_hash(plan),
-        "data_hash": plan.data.hash,
+        "plan_hash": canonical_sha256(plan),
+        "data_hash": plan["data"]["hash"],
         "candidate": _key(candidate),
         "remote": {"backend": remote.backend, "id": remote.id},
-        "gate": gate.to_json(),
+        "gate": gate and gate.to_json(),
         "files": [
             {"name": f.name, "format": f.format, "rows": f.rows_out, "sha256": f.sha256}
             for f in translation.files
@@ -101,7 +112,7 @@ def dispatch(
 
 
 def training_result(
-    plan: Plan,
+    plan: Mapping[str, Any],
     candidate: CandidateKey,
     *,
     job_id: str,
@@ -121,7 +132,9 @@ def training_result(
 
     Args:
         metrics: `Evaluation.metrics_json()`; only its numbers are kept.
-        hyperparameters: as they were really used, every `auto` resolved.
+        plan: `Plan.to_json()`, as it is stored with the job.
+        hyperparameters: as they were really used, every `auto` resolved; numbers, switches and short
+            words are kept, longer text (a system prompt) is not.
         estimate: what was expected: `usd` and `hours`, each {low, likely, high} or None.
         actual: what it came to: `usd` and `hours`; None where not known.
     """
@@ -132,21 +145,16 @@ def training_result(
         "state": str(state),
         "raw_state": raw_state,
         "candidate": _key(candidate),
-        "data_hash": plan.data.hash,
-        "data_class": str(plan.data.effective),
+        "data_hash": plan["data"]["hash"],
+        "data_class": plan["data"]["class"]["effective"],
         "base_revision": base_revision,
         "libraries": dict(libraries),
-        "hyperparameters": dict(hyperparameters),
+        "hyperparameters": _settings(hyperparameters),
         "metrics": _numbers(metrics or {}),
         "artifacts": [{"kind": a.kind, "sha256": a.sha256} for a in artifacts],
         "estimate": dict(estimate),
         "actual": dict(actual),
     }
-
-
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan's JSON: what a plan file must hash to."""
-    return canonical_sha256(plan.to_json())
 
 
 def check_predicate(kind: str, predicate: Mapping[str, Any]) -> None:
@@ -165,13 +173,12 @@ def check_predicate(kind: str, predicate: Mapping[str, Any]) -> None:
             raise RecordError(f"text of {len(text)} characters does not belong in a record", place=path)
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    named = ("backend", "model", "region", "offer", "verdict", "selectable")
     return {
-        **_key(candidate.key),
-        "verdict": str(candidate.verdict),
-        "selectable": candidate.selectable,
-        "reasons": [{"verdict": str(r.verdict), "code": r.code, "rule": r.rule} for r in candidate.reasons],
-        "gate": candidate.decision and candidate.decision.to_json(),
+        **{name: candidate[name] for name in named},
+        "reasons": [{name: r[name] for name in ("verdict", "code", "rule")} for r in candidate["reasons"]],
+        "gate": candidate["decision"],
     }
 
 
@@ -188,6 +195,21 @@ def _numbers(value: Mapping[str, Any]) -> dict[str, Any]:
         elif item is None or isinstance(item, int | float):
             kept[name] = item
     return kept
+
+
+def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers, switches and words of a nested mapping; no text."""
+    kept: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            kept[name] = _settings(cast("Mapping[str, Any]", item))
+        elif item is None or isinstance(item, int | float) or _is_word(item):
+            kept[name] = item
+    return kept
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_WORD and not any(c.isspace() for c in value)
 
 
 def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:

@@ -84,6 +84,14 @@ def test_an_untouched_account_verifies(log: RecordLog) -> None:
     assert [entry.sequence for entry in log.entries()] == [1, 2, 3, 4]
 
 
+def test_a_jobs_records_are_found_and_damaged_ones_are_not(log: RecordLog) -> None:
+    refs = [*fill(log, 2), *fill(log, 1)]
+    assert [e.sha256 for e in log.of_job("job-0")] == [refs[0].sha256, refs[2].sha256]
+    refs[0].path.write_bytes(b"{}")
+    assert [e.sequence for e in log.of_job("job-0")] == [3]
+    assert log.entries()[0].kind == "?"
+
+
 def test_every_byte_of_an_envelope_counts(log: RecordLog) -> None:
     """Every byte, one at a time: the payload's, the signature's, the key's name, and the JSON's own."""
     refs = fill(log, 2)

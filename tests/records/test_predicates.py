@@ -27,8 +27,8 @@ from gateway.core.plan import (
     Translation,
     Verdict,
 )
+from gateway.core.spec import canonical_sha256
 from gateway.records import RecordLog, decision, dispatch, training_result
-from gateway.records.predicates import plan_hash
 from tests.records.conftest import DIGEST
 
 CANARY = "Zebediah Quux, born 1931"
@@ -81,10 +81,12 @@ PLAN = Plan(
 def _bodies() -> dict[str, dict[str, Any]]:
     remote = RemoteRef("local", "run-1", {"argv": CANARY})
     return {
-        "decision": decision(PLAN, job_id="job-1"),
-        "dispatch": dispatch(PLAN, KEY, remote, ALLOW, TRANSLATION, job_id="job-1", decision_sha256=DIGEST),
+        "decision": decision(PLAN.to_json(), job_id="job-1"),
+        "dispatch": dispatch(
+            PLAN.to_json(), KEY, remote, ALLOW, TRANSLATION, job_id="job-1", decision_sha256=DIGEST
+        ),
         "training_result": training_result(
-            PLAN,
+            PLAN.to_json(),
             KEY,
             job_id="job-1",
             decision_sha256=DIGEST,
@@ -93,7 +95,13 @@ def _bodies() -> dict[str, dict[str, Any]]:
             raw_state="done",
             base_revision="rev-1",
             libraries={"peft": "0.18.0"},
-            hyperparameters={"epochs": 3, "learning_rate": 5e-4},
+            hyperparameters={
+                "epochs": 3,
+                "method": "lora",
+                "lora": {"rank": 8},
+                "system": CANARY,
+                "rows": [CANARY],
+            },
             metrics={"tuned": {"exact_match": {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40, "x": CANARY}}},
             artifacts=(Artifact("adapter", f"/home/{CANARY}", sha256=DIGEST),),
             estimate={"usd": None, "hours": Range.exactly(Decimal("0.05")).to_json()},
@@ -114,8 +122,8 @@ def test_every_kind_can_be_signed_and_holds_no_planted_text(kind: str, log: Reco
 
 def test_a_decision_says_who_was_judged_how_and_why() -> None:
     body = _bodies()["decision"]
-    assert body["plan_hash"] == plan_hash(PLAN)
-    assert body["chosen"]["backend"] == "local"
+    assert body["plan_hash"] == canonical_sha256(PLAN.to_json())
+    assert body["chosen"] == str(KEY)
     (candidate,) = body["candidates"]
     assert candidate["verdict"] == "allowed"
     assert candidate["reasons"] == [{"verdict": "allowed", "code": "unscanned", "rule": "scan-1"}]
@@ -127,6 +135,7 @@ def test_a_result_says_what_it_took() -> None:
     body = _bodies()["training_result"]
     assert body["metrics"]["tuned"]["exact_match"] == {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40}
     assert body["base_revision"] == "rev-1"
+    assert body["hyperparameters"] == {"epochs": 3, "method": "lora", "lora": {"rank": 8}}
     assert body["data_class"] == "phi"
 
 
