@@ -12,7 +12,7 @@ from gateway.core.plan import CandidateKey, Machine
 
 # Regions whose names say Europe, in countries that are no members of the Union.
 _NOT_IN_THE_UNION = frozenset({"eu-west-2", "eu-central-2", "europe-west2", "europe-west6"})
-_US = re.compile(r"us(-.+)?|[a-z]*us\d?")  # us, us-east-1, eastus2
+_US = re.compile(r"us(-.+)?|(north|south|west)?(east|west|central)us\d?")  # us, us-east-1, eastus2
 _EU = re.compile(r"eu(-.+)?|europe-.+|(north|west)europe")
 
 
