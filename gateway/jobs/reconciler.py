@@ -43,7 +43,8 @@ class Reconciler:
         gate_request: what the gate must be asked before an action of this job.
         write_files: writes one provider file under the job's folder and says where; called again
             after a crash, and then gives the same bytes.
-        evaluate: compares base and tuned of a succeeded job; its result holds `metrics`. None skips.
+        evaluate: compares base and tuned of a succeeded job; its result holds `metrics`, and is
+            None where nothing was held out. Without it, evaluation is skipped.
         record: writes the signed record of a job that has ended; its reference. Called again if the
             process dies before the reference is stored.
         when_done: command that a job which outlives us runs at its end.
@@ -62,7 +63,7 @@ class Reconciler:
         gate_request: Callable[[Job, Action], GateRequest],
         write_files: Callable[[Job, ProviderFile], Path],
         clock: Callable[[], datetime],
-        evaluate: Callable[[Job], Mapping[str, Any]] | None = None,
+        evaluate: Callable[[Job], Mapping[str, Any] | None] | None = None,
         record: Callable[[Job], str | None] | None = None,
         when_done: Callable[[Job], tuple[str, ...]] = lambda job: (),
         actual_usd: Callable[[Job, Snapshot], Decimal | None] | None = None,

@@ -54,7 +54,7 @@ class Hooks:
 
     gate_request: Callable[[Job, Action], GateRequest]
     write_files: Callable[[Job, ProviderFile], Path]
-    evaluate: Callable[[Job], Mapping[str, Any]] | None
+    evaluate: Callable[[Job], Mapping[str, Any] | None] | None
     record: Callable[[Job], str | None] | None
     when_done: Callable[[Job], tuple[str, ...]]
     actual_usd: Callable[[Job, Snapshot], Decimal | None] | None
@@ -301,7 +301,7 @@ class Steps:
         started = self.event("info", "evaluation", "base and tuned are being compared")
         job = self._tell(job, job.state, started, {"evaluation": "running"})
         try:
-            result = dict(self._hooks.evaluate(job))
+            result = self._hooks.evaluate(job)
         except BackendError as error:
             if error.retryable:
                 raise
@@ -313,9 +313,13 @@ class Steps:
         except BaseException:
             self._store.forget(job, "evaluate")  # interrupted by a person: that is no try
             raise
-        done = self.event("info", "evaluation", "base and tuned were compared")
-        changes: Changes = {"evaluation": "done", "result": result, "next_due_at": self._clock()}
-        return self._tell(job, job.state, done, changes)
+        text = "there is nothing to compare them on" if result is None else "base and tuned were compared"
+        changes: Changes = {
+            "evaluation": "skipped" if result is None else "done",
+            "result": result,
+            "next_due_at": self._clock(),
+        }
+        return self._tell(job, job.state, self.event("info", "evaluation", text), changes)
 
     def _evaluation_failed(self, job: Job, error: TunegateError) -> Job:
         event = self.event("error", "evaluation", f"evaluation failed: {error.message}")

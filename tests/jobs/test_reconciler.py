@@ -506,6 +506,11 @@ def test_a_failed_evaluation_never_fails_the_job(world: World) -> None:
     assert "Ann" not in str(job.result) + str(world.store.events(job.id))
 
 
+def test_nothing_held_out_is_skipped_not_failed(world: World) -> None:
+    job = world.reconciler(evaluate=lambda job: None).follow(world.new_job().id)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert (job.evaluation, job.result, job.closed) == ("skipped", None, True)
+
+
 def test_throttled_evaluation_is_tried_again_but_not_for_ever(world: World) -> None:
     tries: list[int] = []
 
