@@ -74,7 +74,8 @@ def scan(
         print_json(report.to_json())
         return
     out.print(
-        f"class found: [bold]{report.detected}[/bold]; {report.flagged:,} of {report.records:,} records flagged",
+        f"class found: [bold]{report.detected}[/bold]; "
+        f"{report.flagged:,} of {report.records:,} records flagged",
         highlight=False,
     )
     views.table(out, ("type", "findings"), sorted(report.findings.items()))

@@ -24,27 +24,36 @@ _MARKS = {
 
 
 def plan(console: Console, made: Plan, *, every: bool = False) -> None:
-    """The candidates, the choice, and what would open a cheaper door."""
+    """The candidates, the choice, and what would open a cheaper door.
+
+    One row per backend, model and verdict, the cheapest of its regions and offers standing for all;
+    under it every reason that stands in the way. `every` shows each candidate, warnings included.
+    """
     _data_lines(console, made)
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("", width=1)
-    table.add_column("candidate", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("training" if not _has_horizon(made) else "total over horizon", justify="right")
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("why", ratio=1, overflow="fold")
-    for group in _grouped(made.candidates, every):
-        _candidate_row(table, made, group)
-    console.print(table)
+    groups = _grouped(made, every)
+    name_width = max((len(_name(group[0])) for group in groups), default=0)
+    name_width = min(name_width, max(console.width - 52, 24))
+    head = "total" if _has_horizon(made) else "training"
+    _row(console, name_width, "", "candidate", "verdict", head, "time", style="bold")
+    for group in groups:
+        _candidate(console, name_width, made, group, every)
     console.print()
+    _choice(console, made)
+
+
+def _choice(console: Console, made: Plan) -> None:
     if made.chosen:
-        console.print(f"[bold green]chosen[/bold green]  {escape(str(made.chosen))}: {escape(made.why)}")
+        console.print(
+            f"[bold green]chosen[/bold green]  {escape(str(made.chosen))}: {escape(made.why)}",
+            highlight=False,
+        )
     else:
-        console.print(f"[bold red]nothing can run[/bold red]  {escape(made.why)}")
+        console.print(f"[bold red]nothing can run[/bold red]  {escape(made.why)}", highlight=False)
     for opening in made.openings:
         saves = f", and save ${_money(opening.saves_usd)}" if opening.saves_usd else ""
         console.print(
-            f"[bold]would open[/bold]  {escape(str(opening.candidate))}: {escape(opening.change)}{saves}"
+            f"[bold]would open[/bold]  {escape(str(opening.candidate))}: {escape(opening.change)}{saves}",
+            highlight=False,
         )
     if made.trust == "unverified":
         console.print(
@@ -76,55 +85,83 @@ def _has_horizon(made: Plan) -> bool:
     return any(candidate.estimate.serving_usd_month is not None for candidate in made.candidates)
 
 
-def _grouped(candidates: Sequence[Candidate], every: bool) -> Iterable[list[Candidate]]:
-    """Candidates that differ only in region and offer, and share verdict and reasons, are one row."""
+_ORDER = (Verdict.ALLOWED, Verdict.UNPRICED, Verdict.UNAVAILABLE, Verdict.DENIED, Verdict.UNSUPPORTED)
+
+
+def _grouped(made: Plan, every: bool) -> list[list[Candidate]]:
+    """Candidates as rows: the chosen first, then by verdict and cost."""
+
+    def place(candidate: Candidate) -> tuple[bool, int, bool, Decimal]:
+        total = _total(candidate)
+        cost = total.likely if total else Decimal(0)
+        return candidate.key != made.chosen, _ORDER.index(candidate.verdict), total is None, cost
+
     groups: dict[object, list[Candidate]] = {}
-    for candidate in candidates:
-        reasons = tuple(reason.text for reason in candidate.reasons)
-        same = (candidate.key.backend, candidate.key.model, candidate.verdict, reasons)
+    for candidate in sorted(made.candidates, key=place):
+        same = (candidate.key.backend, candidate.key.model, candidate.verdict)
         groups.setdefault(candidate.key if every else same, []).append(candidate)
-    return groups.values()
+    return list(groups.values())
 
 
-def _candidate_row(table: Table, made: Plan, group: list[Candidate]) -> None:
-    shown = next((candidate for candidate in group if candidate.key == made.chosen), group[0])
+def _candidate(console: Console, name_width: int, made: Plan, group: list[Candidate], every: bool) -> None:
+    shown = group[0]
     style, word = _MARKS[shown.verdict]
     if shown.verdict is Verdict.ALLOWED and not shown.selectable:
-        style, word = "yellow", "allowed, not chosen"
+        style, word = "yellow", "not chosen"
+    mark = "▶" if shown.key == made.chosen else ""
+    hours = _hours(shown.duration_h)
+    _row(console, name_width, mark, _name(shown), f"[{style}]{word}[/{style}]", _cost(shown), hours)
     where = " · ".join(part for part in (shown.key.region, shown.key.offer) if part)
-    more = f" +{len(group) - 1} more" if len(group) > 1 else ""
-    name = Text(f"{shown.key.backend}  {shown.key.model}", style="bold")
     if where:
-        name.append(f"\n{where}{more}", style="dim")
-    chosen = shown.key == made.chosen
-    table.add_row(
-        Text("▶", style="green") if chosen else "",
-        name,
-        Text(word, style=style),
-        _cost(shown),
-        _hours(shown.duration_h),
-        _reasons(shown.reasons),
-    )
+        more = f"  (and {len(group) - 1} more like it: --all)" if len(group) > 1 else ""
+        _indented(console, "", Text(where + more, style="dim"))
+    warn = every or shown.verdict is Verdict.ALLOWED
+    for reason in shown.reasons:
+        if reason.verdict is not Verdict.ALLOWED or warn:
+            _indented(console, "· ", _reason(reason))
 
 
-def _cost(candidate: Candidate) -> Text:
-    total = candidate.estimate.total_usd or candidate.estimate.training_usd
-    if total is None:
-        return Text("not priced", style="dim")
-    text = Text(f"${_money(total.likely)}")
-    if total.low != total.high:
-        text.append(f"\n{_money(total.low)}–{_money(total.high)}", style="dim")
-    return text
+def _row(console: Console, name_width: int, mark: str, *cells: str, style: str = "") -> None:
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=1, style="green")
+    row.add_column(width=name_width, style="bold", overflow="ellipsis", no_wrap=True)
+    row.add_column(width=11)
+    row.add_column(width=14, justify="right")
+    row.add_column(width=11, justify="right")
+    row.add_row(mark, *cells, style=style)
+    console.print(row)
 
 
-def _reasons(reasons: Sequence[Reason]) -> Text:
-    text = Text()
-    for number, reason in enumerate(reasons):
-        style = "" if reason.verdict is not Verdict.ALLOWED else "dim"
-        text.append("\n" if number else "")
-        text.append(f"{reason.text}", style=style)
-        if reason.rule:
-            text.append(f" [{reason.rule}]", style="dim")
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.key.backend}  {candidate.key.model}"
+
+
+def _total(candidate: Candidate) -> Range | None:
+    return candidate.estimate.total_usd or candidate.estimate.training_usd
+
+
+def _cost(candidate: Candidate) -> str:
+    """The total where all of it is known; else what is known, and a sign that more is to come."""
+    total, training = candidate.estimate.total_usd, candidate.estimate.training_usd
+    if total is not None:
+        return f"${_money(total.likely)}"
+    return "not priced" if training is None else f"${_money(training.likely)} + ?"
+
+
+def _indented(console: Console, mark: str, text: Text) -> None:
+    """A line under a candidate; its wrapped rest stands under its own beginning."""
+    grid = Table.grid(padding=0)
+    grid.add_column(width=4)
+    grid.add_column(width=len(mark))
+    grid.add_column(ratio=1)
+    grid.add_row("", mark, text)
+    console.print(grid)
+
+
+def _reason(reason: Reason) -> Text:
+    text = Text(reason.text, style="" if reason.verdict is not Verdict.ALLOWED else "dim")
+    if reason.rule:
+        text.append(f"  [{reason.rule}]", style="dim")
     return text
 
 

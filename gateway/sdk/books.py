@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -13,6 +12,7 @@ from backends import registry
 from gateway.core.errors import Unsupported
 from gateway.core.facts import Facts, Source
 from gateway.core.plan import Plan
+from gateway.sdk.planning import installed
 
 if TYPE_CHECKING:
     from gateway.policy import CaseResult
@@ -160,7 +160,7 @@ class Backends:
                 "kind": facts.kind,
                 "models": len(facts.models),
                 "dispatch": "yes" if self._rooms.backend(name).dispatches else "not built yet",
-                "installed": "yes" if _installed(facts) else f"no: {registry.install_hint(name)}",
+                "installed": "yes" if installed(facts) else f"no: {registry.install_hint(name)}",
             }
             for name, facts in self._rooms.facts.items()
         ]
@@ -185,7 +185,7 @@ class Backends:
             options = self._rooms.settings.options.get(name, {})
             missing = ", ".join(made.missing(options))
             rows += [
-                _check(name, "package", _installed(facts), registry.install_hint(name)),
+                _check(name, "package", installed(facts), registry.install_hint(name)),
                 _check(name, "dispatch", made.dispatches, "planning works; dispatch is not built yet"),
                 _check(name, "options", not missing, f"set {missing} under options.{name}"),
             ]
@@ -205,13 +205,6 @@ class Backends:
 
 def _check(backend: str, check: str, ok: bool, fix: str) -> dict[str, Any]:
     return {"backend": backend, "check": check, "state": "ok" if ok else "missing", "fix": "" if ok else fix}
-
-
-def _installed(facts: Facts) -> bool:
-    try:
-        return facts.package is None or importlib.util.find_spec(facts.package) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _statements(facts: Facts) -> Iterable[tuple[str, str, str, Source]]:

@@ -16,6 +16,7 @@ from gateway.core.plan import Candidate, Plan, ProviderFile
 from gateway.core.rows import Message, Row
 from gateway.core.spec import Data, JobSpec
 from gateway.jobs.model import Caps, Job, NewJob, new_job_id
+from gateway.sdk.question import question
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
@@ -68,8 +69,6 @@ class Dispatch:
         A job's model inherits the class of the data it was trained on; what is asked of a bare base
         model counts as unscanned PHI, since nobody has looked at the prompt.
         """
-        from gateway.planner import gate_request
-
         if model.startswith("job_"):
             job = self._rooms.store.get(model)
             return self.gate_request(job, Action.INFER), _callable_id(job)
@@ -77,7 +76,7 @@ class Dispatch:
         found = self._rooms.backend(backend).resolve(model.removeprefix("local:"))
         region = found.regions[0] if found and found.regions else ""
         offer = found.offers[0] if found and found.offers else ""
-        request = gate_request(
+        request = question(
             action=Action.INFER,
             facts=facts,
             team=self._rooms.settings.team,
@@ -96,10 +95,8 @@ class Dispatch:
 
         The data's class and scan are those of the plan; what may have lapsed since is asked anew.
         """
-        from gateway.planner import gate_request
-
         data, spec = self._rooms.store.plan(job.id)["data"], spec_of(job)
-        return gate_request(
+        return question(
             action=action,
             facts=self._rooms.facts[job.backend],
             team=job.team,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
+from backends import registry
 from backends.base import Backend
 from gateway.core.errors import NothingCanRun, OverBudget, PolicyDenied, Unavailable, Unpriced, Unsupported
-from gateway.core.facts import ModelFacts
+from gateway.core.facts import Facts, ModelFacts
 from gateway.core.plan import Candidate, Plan, Reason, Verdict
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
@@ -29,6 +31,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
     """
     from gateway import evaluate
     from gateway.planner import PlanRequest, plan
+    from gateway.policy import smallest_changes
 
     asked = with_defaults(spec, rooms.settings.options)
     backends = chosen_backends(rooms, asked)
@@ -44,8 +47,23 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
             book=rooms.book,
             attestations=rooms.settings.attestations,
             as_of=as_of,
+            not_installed=not_installed(rooms.facts),
+            changes=lambda question: smallest_changes(rooms.gate, question),
         )
     )
+
+
+def not_installed(facts: Mapping[str, Facts]) -> dict[str, str]:
+    """Backends whose package is missing here, and how to install it."""
+    return {name: registry.install_hint(name) for name, each in facts.items() if not installed(each)}
+
+
+def installed(facts: Facts) -> bool:
+    """Whether the package a backend needs can be imported; it is not imported."""
+    try:
+        return facts.package is None or importlib.util.find_spec(facts.package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:
