@@ -115,7 +115,7 @@ STREETS = (
     "Ironwood Drive",
     "Juniper Road",
 )
-TOWNS = ("Springfield", "Riverton", "Lakeview", "Oakdale", "Hillcrest", "Fairview", "Brookside", "Mapleton")
+TOWNS = ("Ashgrove", "Tillerton", "Windmere", "Oxley", "Kirkwall Bay", "Pinehurst")
 MONTHS = (
     "January",
     "February",
@@ -212,8 +212,6 @@ SLOTS: dict[str, tuple[str, ...]] = {
         "ticket",
         "blanket",
         "basket",
-        "watch",
-        "phone",
     ),
     "colour": ("red", "green", "blue", "yellow", "brown", "purple", "orange", "grey"),
 }

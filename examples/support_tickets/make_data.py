@@ -95,32 +95,32 @@ OPENINGS = (
     "Hello again.",
 )
 BEFORE = (
-    "I bought a {colour} {device} in {month}.",
+    "I bought a {colour} {article} in {month}.",
     "I have been with you for {number} years.",
-    "My {device} came with a {colour} {object}.",
+    "My {article} came with a {colour} {object}.",
     "This is the {ordinal} time I write.",
-    "I use the {device} every day at {place}.",
-    "We have {number} of your {device}s {where}.",
+    "I use the {article} every day at {place}.",
+    "We have {number} of your {article}s {where}.",
     "Your shop was the first one I found for a {object}.",
-    "I wrote about the {device} in {month}.",
+    "I wrote about the {article} in {month}.",
 )
 AFTER = (
     "Please answer by {day}.",
     "I can be reached on {day} until {number}.",
     "It worked fine in {month}.",
-    "Otherwise I like the {device}.",
-    "My {device} is next to the {object} now.",
+    "Otherwise I like the {article}.",
+    "My {article} is next to the {object} now.",
     "Nobody answered on {day}.",
     "I hope {number} days are enough.",
     "I am {where} until {day}.",
     "The {object} in the box was {colour}.",
-    "A friend has the {colour} {device} too.",
+    "A friend has the {colour} {article} too.",
 )
 CLOSINGS = ("Thank you.", "Best wishes.", "Kind regards.", "Thanks in advance.", "Cheers.", "Please help.")
 SLOTS: dict[str, tuple[str, ...]] = {
     "colour": ("red", "green", "blue", "yellow", "black", "white", "brown", "purple", "orange", "grey"),
-    "device": ("phone", "laptop", "printer", "camera", "router", "tablet", "watch", "speaker", "keyboard"),
-    "object": ("chair", "lamp", "box", "bottle", "key", "letter", "basket", "mirror", "map", "cup", "book"),
+    "article": ("chair", "lamp", "mirror", "basket", "ladder", "blanket", "wheel", "bottle", "knife"),
+    "object": ("box", "key", "letter", "map", "cup", "book", "ticket"),
     "month": ("January", "February", "March", "April", "May", "June", "July", "August", "September"),
     "number": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "ordinal": ("first", "second", "third", "fourth"),
