@@ -16,9 +16,11 @@ from gateway.core.plan import CandidateKey, Fit, Translation
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 
-# Bytes per token, chat template included: the inverse of the ratios Google's own cost script uses for
-# open models (Gemma 0.231, Llama 0.247–0.317, Qwen 0.246 tokens a character). Gemini has none published.
-_BYTES_PER_TOKEN = {"gemini": 4.0, "gemma": 4.3, "llama": 3.6, "qwen": 4.1}
+# Bytes per token of English prose, beside the template's tokens per message. Google's own cost script
+# gives whole rows of open models, template included, 0.231 (Gemma), 0.246 (Qwen) and 0.247 to 0.317
+# (Llama) tokens a character, which these stay within; for Gemini nothing is published.
+_BYTES_PER_TOKEN = {"gemini": 4.0, "gemma": 4.5, "llama": 4.0, "qwen": 4.2}
+_PER_MESSAGE = {"gemini": 3, "gemma": 4, "llama": 5, "qwen": 5}
 
 
 class VertexBackend(Backend):
@@ -46,9 +48,11 @@ class VertexBackend(Backend):
 
     def counter(self, model: ModelFacts) -> TokenCounter:
         name = model.tokenizer.removeprefix("proxy:")
-        per_message = 3 if name == "gemini" else 0
         return ProxyCounter(
-            f"{self.name} {name}", bytes_per_token=_BYTES_PER_TOKEN[name], per_message=per_message, band=0.2
+            f"{self.name} {name}",
+            bytes_per_token=_BYTES_PER_TOKEN[name],
+            per_message=_PER_MESSAGE[name],
+            band=0.25,
         )
 
     def missing(self, options: Mapping[str, Any]) -> tuple[str, ...]:

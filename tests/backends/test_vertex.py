@@ -203,7 +203,7 @@ def test_a_key_that_cannot_be_used_is_refused() -> None:
 )
 def test_too_much_validation_data_is_refused(model: str, train: int, validation: int, refused: bool) -> None:
     data = profile(
-        rows={"train": train, "validation": validation}, methods={"vertex gemini (proxy, ±20%)": 100}
+        rows={"train": train, "validation": validation}, methods={"vertex gemini (proxy, ±25%)": 100}
     )
     found = outcome(translate("vertex", spec(model), data=data), "data.validation")
     assert (found.action == "refused") is refused
