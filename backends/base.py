@@ -402,6 +402,19 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
 _DEFAULTS = dict(_leaves(Hyperparameters().model_dump(mode="json"), "hyperparameters"))  # pyright: ignore[reportCallIssue]
 
 
+class _Last:
+    """The fields of the spec seen last: a plan translates one spec for a thousand candidates."""
+
+    seen: tuple[JobSpec, Mapping[str, object]] | None = None
+
+
+def _fields_of(spec: JobSpec) -> Mapping[str, object]:
+    seen = _Last.seen  # read once: another thread may replace it
+    if seen is None or seen[0] is not spec:
+        _Last.seen = seen = (spec, dict(every_field(spec)))
+    return seen[1]
+
+
 class Ledger:
     """What becomes of every field of a spec in one translation: kept, changed or refused, once each.
 
@@ -410,7 +423,7 @@ class Ledger:
     """
 
     def __init__(self, spec: JobSpec) -> None:
-        self._before = dict(every_field(spec))
+        self._before = _fields_of(spec)
         self._outcomes: dict[str, FieldOutcome] = {}
 
     def kept(self, path: str, why: str | None = None) -> None:
