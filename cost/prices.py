@@ -67,7 +67,7 @@ class PriceBook:
         for lines in (self._shipped, self._entered):
             for (backend, item), group in lines.items():
                 _refuse_overlaps(backend, item, group)
-        self._quotes: dict[tuple[object, ...], Quote] = {}
+        self._known: dict[tuple[str, PriceItem, str, date], tuple[tuple[PriceLine, Quote], ...]] = {}
 
     def line(
         self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date
@@ -77,10 +77,14 @@ class PriceBook:
 
     def quote(self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date) -> Quote:
         """The price in force that day with its uncertainty, or why there is none."""
-        asked = (backend, item, model, region, offer, on)
-        if asked not in self._quotes:
-            self._quotes[asked] = self._look_up(*asked)
-        return self._quotes[asked]
+        holding = [
+            quote
+            for line, quote in self._of_model(backend, item, model, on)
+            if line.covers(model, region, offer, on)
+        ]
+        if not holding:
+            return _UNSTATED[item]
+        return next((quote for quote in holding if quote.line), holding[0])
 
     def lines(self, backend: str | None = None) -> tuple[tuple[str, PriceLine], ...]:
         """Every (backend, line) of the book, overrides first."""
@@ -92,23 +96,20 @@ class PriceBook:
             if backend in (None, name)
         )
 
-    def _look_up(self, backend: str, item: PriceItem, model: str, region: str, offer: str, on: date) -> Quote:
-        covering: list[PriceLine] = []
-        for group in (self._entered, self._shipped):
-            lines = group.get((backend, item), ())
-            covering += [line for line in lines if line.covers(model, region, offer, on)]
-        usable = [line for line in covering if line.source.confidence.usable]
-        if not covering:
-            return Quote(None, f"no {_NAMES[item]} price is known", stated=False)
-        if not usable:
-            how = (
-                "only from memory" if covering[0].source.confidence is Confidence.MEMORY else "to nobody yet"
+    def _of_model(
+        self, backend: str, item: PriceItem, model: str, on: date
+    ) -> tuple[tuple[PriceLine, Quote], ...]:
+        """The model's lines that day, overrides first, each as it would be quoted. Kept, because a
+        plan asks for the same model in every region and offer."""
+        key = (backend, item, model, on)
+        if key not in self._known:
+            self._known[key] = tuple(
+                (line, _quoted(line, on))
+                for group in (self._entered, self._shipped)
+                for line in group.get((backend, item), ())
+                if "*" in line.models or model in line.models
             )
-            return Quote(None, f"the {_NAMES[item]} price is known {how}")
-        line = usable[0]
-        if line.currency != "USD":
-            return Quote(None, f"the {_NAMES[item]} price is in {line.currency}, and is not converted")
-        return _with_doubt(line, on)
+        return self._known[key]
 
 
 _NAMES: Mapping[PriceItem, str] = {
@@ -122,8 +123,19 @@ _NAMES: Mapping[PriceItem, str] = {
 }
 
 
-def _with_doubt(line: PriceLine, on: date) -> Quote:
-    weak = line.source.confidence is Confidence.LOW
+_UNSTATED: Mapping[PriceItem, Quote] = {
+    item: Quote(None, f"no {name} price is known", stated=False) for item, name in _NAMES.items()
+}
+
+
+def _quoted(line: PriceLine, on: date) -> Quote:
+    confidence, name = line.source.confidence, _NAMES[line.item]
+    if not confidence.usable:
+        how = "only from memory" if confidence is Confidence.MEMORY else "to nobody yet"
+        return Quote(None, f"the {name} price is known {how}")
+    if line.currency != "USD":
+        return Quote(None, f"the {name} price is in {line.currency}, and is not converted")
+    weak = confidence is Confidence.LOW
     age = on - line.source.as_of
     stale = age > STALE_AFTER
     band = LOW_CONFIDENCE_BAND * weak + STALE_BAND * stale
