@@ -49,8 +49,6 @@ class Supervisor:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._shutdown = False
-        signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGINT, self._note)
 
     def see_through(self) -> None:
         """Until the run is final, paused, or this machine shuts down."""
@@ -59,7 +57,7 @@ class Supervisor:
         while not self.run.status.final:
             if self.run.wanted == "cancel":
                 return self._end_cancelled()
-            code = self._train_once()
+            code = self.train_once()
             if self.run.status.final:
                 break
             if self._shutdown:
@@ -82,7 +80,7 @@ class Supervisor:
             )
         return self._hand_over()
 
-    def _train_once(self) -> int:
+    def train_once(self) -> int:
         """Start training and watch it; returns its exit code (negative: killed by that signal)."""
         with (self.run.folder / "train.log").open("ab") as log:
             process = subprocess.Popen(
@@ -140,7 +138,8 @@ class Supervisor:
                 check=False,
             )
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def shut_down(self, signum: int, frame: FrameType | None) -> None:
+        """The machine goes down: let training write a checkpoint, and leave the run unfinished."""
         self._shutdown = True
 
 
@@ -153,7 +152,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # Not at once: a look at whether the lock is free holds it for a moment.
         with run.lock("supervisor").acquire(timeout=3):
-            Supervisor(run).see_through()
+            watching = Supervisor(run)
+            signal.signal(signal.SIGTERM, watching.shut_down)
+            watching.see_through()
     except Timeout:
         return IN_USE
     return 0

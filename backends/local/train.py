@@ -465,13 +465,15 @@ def main(arguments: Sequence[str]) -> int:
     def note(signum: int, frame: FrameType | None) -> None:
         asked.append(signum)
 
-    signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, note)
     try:
         with run.lock("train").acquire(timeout=0):
             run.started("train", os.getpid())
             return _guarded(run, lambda: bool(asked))
     except Timeout:
         return IN_USE
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _guarded(run: Run, stop_asked: Callable[[], bool]) -> int:

@@ -84,6 +84,14 @@ def make_base(folder: Path, *, seed: int = 1, template: str | None = TEMPLATE, p
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A tiny model gains nothing by a second core, and waits for it where cores are busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base's folder."""
@@ -91,8 +99,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def backend(tmp_path: Path) -> LocalBackend:
     return LocalBackend(facts("local"), tmp_path / "home")
 
 
