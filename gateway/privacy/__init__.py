@@ -1,0 +1,14 @@
+"""What may not leave: a local, streaming scan for identifiers, and the class that findings give.
+
+    Scanner(on_finding=…)          observer of a data pass; `summary()` is core's ScanSummary
+    scan(records)                  findings as a stream
+    scan_record(raw)               one record
+    THRESHOLD, TYPES, class_of     the class rule
+
+Rules miss names; "nothing found" never lowers a class. No finding holds text.
+"""
+
+from gateway.privacy.classes import THRESHOLD, TYPES, class_of
+from gateway.privacy.scanner import RecordScan, Scanner, scan, scan_record
+
+__all__ = ["THRESHOLD", "TYPES", "RecordScan", "Scanner", "class_of", "scan", "scan_record"]

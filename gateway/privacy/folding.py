@@ -1,0 +1,95 @@
+"""Text as the rules see it: plain ASCII, with a way back to the original's code points.
+
+Unicode hides identifiers from patterns: full-width digits, non-breaking hyphens, zero-width spaces,
+right-to-left marks, letters of other alphabets that look Latin. Folding undoes that once, so that
+every rule can be written for ASCII. Letters of other scripts stay letters (a stand-in of the same
+case), so that words keep their shape.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+_LOOKALIKES = dict(
+    zip(
+        "АВЕЅІЈКМНОРСТХУаеѕіјорсухһԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοɑıſøØłŁđĐðÐħĦŧŦ",
+        "ABESIJKMHOPCTXYaesijopcyxhdqwABEZHIKMNOPTYXoaisoOlLdDdDhHtT",
+        strict=True,
+    )
+)
+_LIGATURES = {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th"}
+_PUNCTUATION = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb"), '"'),
+    **dict.fromkeys(map(ord, "\u2026\u2022\u00b7\u2027\u3002"), "."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """ASCII bytes and, where they differ from the original, each byte's original code point."""
+
+    text: bytes
+    origins: Sequence[int] | None  # None: byte n is code point n
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Original code-point offsets of the bytes from `start` up to `end` (not empty)."""
+        if self.origins is None:
+            return start, end
+        return self.origins[start], self.origins[end - 1] + 1
+
+
+def fold(text: str) -> Folded:
+    """Fold a field's text; ASCII text, the usual case, is only encoded."""
+    if text.isascii():
+        return Folded(text.encode("ascii"), None)
+    out = bytearray()
+    origins = array("L")
+    for index, char in enumerate(text):
+        plain = char.encode("ascii") if char < "\x80" else _fold_char(char)
+        out += plain
+        if len(plain) == 1:
+            origins.append(index)
+        else:
+            origins.extend([index] * len(plain))
+    return Folded(bytes(out), origins)
+
+
+@lru_cache(maxsize=8192)
+def _fold_char(char: str) -> bytes:
+    """What stands for one non-ASCII code point: nothing for marks and invisible ones."""
+    category = unicodedata.category(char)
+    if category == "Pd" or char == "\u2212":
+        return b"-"
+    if category in ("Zs", "Zl", "Zp"):
+        return b"\n" if category != "Zs" else b" "
+    if category in ("Cf", "Mn", "Me"):
+        return b""
+    if char.isdecimal():
+        return str(unicodedata.decimal(char)).encode("ascii")
+    plain = char.translate(_PUNCTUATION)
+    if plain.isascii():
+        return plain.encode("ascii")
+    return _fold_letter(char)
+
+
+def _fold_letter(char: str) -> bytes:
+    out: list[str] = []
+    for part in unicodedata.normalize("NFKD", char):
+        if part < "\x80":
+            out.append(part)
+        elif part in _LOOKALIKES:
+            out.append(_LOOKALIKES[part])
+        elif part in _LIGATURES:
+            out.append(_LIGATURES[part])
+        elif unicodedata.category(part) in ("Pd", "Mc"):
+            out.append("-" if unicodedata.category(part) == "Pd" else "x")
+        elif part.isalpha():
+            out.append("X" if part.isupper() else "x")
+        elif unicodedata.category(part) not in ("Cf", "Mn", "Me"):
+            out.append(" ")
+    return "".join(out).encode("ascii")
