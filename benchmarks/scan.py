@@ -1,0 +1,159 @@
+"""Scanning: megabytes a second on one core, and what is found on labelled text.
+
+    python benchmarks/scan.py [FOLDER]
+
+FOLDER holds the development data (`mts-dialog/`, `presidio/`; default: `../shared/data` beside the
+checkout). Speed is end to end: read, parse, fold, match, confirm. Sparse text is dialogue as it is;
+dense is the same with one identifier planted every 200 characters. Prints versions with the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gateway.core.spec import Data
+from gateway.data import open_dataset, run_pass
+from gateway.privacy import THRESHOLD, Scanner, scan_record
+
+RUNS = 3
+SIZE_BYTES = 6_000_000
+PLANTED = (
+    "SSN 219-09-9999", "call (415) 555-0134", "MRN: 4482193", "seen 03/14/2019 by Dr. Alvarez",
+    "mail to jane.doe@example.org", "12 Oak Street, Springfield, IL 62704", "card 4111 1111 1111 1111",
+)  # fmt: skip
+# The labels of the development set that mean what one of our types means; others are not identifiers here.
+SAME = {
+    "PERSON": "name",
+    "ADDRESS": "address",
+    "LOCATION": "geography",
+    "CREDIT_CARD": "card",
+    "PHONE_NUMBER": "phone",
+    "DATE_TIME": "date",
+    "EMAIL_ADDRESS": "email",
+    "US_SSN": "ssn",
+    "IBAN_CODE": "iban",
+    "DOMAIN_NAME": "url",
+    "US_DRIVER_LICENSE": "license",
+    "IP_ADDRESS": "ip",
+}
+
+
+@dataclass
+class Tally:
+    """Spans of one label: how many, touched by any finding, and by one of the same type."""
+
+    spans: int = 0
+    touched: int = 0
+    same: int = 0
+    missed: list[int] = field(default_factory=list[int])
+
+
+def dialogues(folder: Path) -> Iterator[str]:
+    csv.field_size_limit(1 << 24)
+    for name in ("train.csv", "valid.csv"):
+        with (folder / "mts-dialog" / name).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                yield row["dialogue"]
+
+
+def dense(text: str, start: int) -> str:
+    """The same text with an identifier in every 200 characters."""
+    pieces = [text[at : at + 200] for at in range(0, len(text), 200)]
+    return "".join(f"{piece} {PLANTED[(start + at) % len(PLANTED)]} " for at, piece in enumerate(pieces))
+
+
+def write_rows(path: Path, texts: Iterable[str]) -> int:
+    """Chat rows until the file is large enough; returns its bytes."""
+    every, at, size = list(texts), 0, 0
+    with path.open("w", encoding="utf-8") as file:
+        while size < SIZE_BYTES:
+            turns = [
+                {"role": "user", "content": every[at % len(every)]},
+                {"role": "assistant", "content": "Noted."},
+            ]
+            size += file.write(json.dumps({"messages": turns}) + "\n")
+            at += 1
+    return path.stat().st_size
+
+
+def speed(path: Path) -> tuple[float, float]:
+    """Median megabytes a second: scanning within a pass, and the pass without a scanner."""
+
+    def once(observers: list[Scanner]) -> float:
+        dataset = open_dataset(Data(train=(path.name,)), path.parent, task="sft")
+        started = time.perf_counter()
+        run_pass(dataset, observers)
+        return path.stat().st_size / 1e6 / (time.perf_counter() - started)
+
+    once([Scanner()])
+    return (
+        statistics.median(once([Scanner()]) for _ in range(RUNS)),
+        statistics.median(once([]) for _ in range(RUNS)),
+    )
+
+
+def quality(rows: list[dict[str, Any]]) -> None:
+    tallies: dict[str, Tally] = {}
+    records = Counter[str]()
+    for index, row in enumerate(rows):
+        found = [f for f in scan_record({"text": row["full_text"]}).findings if f.confidence >= THRESHOLD]
+        spans = [span for span in row["spans"] if span["entity_type"] in SAME]
+        records["with" if spans else "without"] += 1
+        records["with flagged" if spans else "without flagged"] += bool(found)
+        for span in spans:
+            tally = tallies.setdefault(span["entity_type"], Tally())
+            over = [f for f in found if f.start < span["end_position"] and f.end > span["start_position"]]
+            tally.spans += 1
+            tally.touched += bool(over)
+            tally.same += any(f.type == SAME[span["entity_type"]] for f in over)
+            if not over:
+                tally.missed.append(index)
+    print(f"records with identifiers flagged: {records['with flagged']}/{records['with']}")
+    print(f"records without, flagged: {records['without flagged']}/{records['without']}")
+    for label, tally in sorted(tallies.items(), key=lambda item: -item[1].spans):
+        print(
+            f"  {label:18} {tally.spans:5} spans  touched {tally.touched / tally.spans:6.1%}"
+            f"  as {SAME[label]:9} {tally.same / tally.spans:6.1%}"
+        )
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "shared" / "data"
+    print(
+        f"python {platform.python_version()}, google-re2 {version('google-re2')}, {platform.machine()}, one core"
+    )
+    texts = list(dialogues(folder))
+    with tempfile.TemporaryDirectory() as place:
+        for kind, rows in (
+            ("sparse", texts),
+            ("dense", [dense(text, at) for at, text in enumerate(texts)]),
+        ):
+            path = Path(place) / f"{kind}.jsonl"
+            size = write_rows(path, rows)
+            with_scan, without = speed(path)
+            alone = 1 / max(1 / with_scan - 1 / without, 1e-9)
+            print(
+                f"{kind}: {size / 1e6:.1f} MB, {with_scan:.1f} MB/s end to end, "
+                f"{without:.1f} MB/s without the scan, {alone:.1f} MB/s for the scan alone"
+            )
+    flagged = sum(
+        any(f.confidence >= THRESHOLD for f in scan_record({"text": text}).findings) for text in texts
+    )
+    print(f"dialogues flagged (de-identified text, some with dates and places): {flagged}/{len(texts)}")
+    quality(json.loads((folder / "presidio" / "generated_large.json").read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
