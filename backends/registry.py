@@ -14,7 +14,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from backends.base import Backend, load_facts
+from backends.base import Backend
+from backends.facts import load_facts
 from gateway.core.errors import SettingsError
 from gateway.core.facts import Facts
 

@@ -17,7 +17,8 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
-from backends.base import Backend, Ledger, ProxyCounter, files_to_send
+from backends.base import Backend, ProxyCounter
+from backends.ledger import Ledger, files_to_send
 from cost import PriceBook
 from gateway.core.classes import DataClass
 from gateway.core.facts import Confidence, Facts, Handling, Lookup, ModelFacts, Offer, PriceLine, Source

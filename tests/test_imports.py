@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "backends", "cost")
 
 EVERYTHING = ("gateway", "backends", "cost")
+ADAPTER = ("gateway.core", "backends.base", "backends.facts", "backends.ledger")
 RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
     "gateway.data": ("gateway.core", "gateway.data"),
@@ -26,7 +27,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.settings": ("gateway.core", "gateway.policy"),
     "gateway.planner": (
         "gateway.core", "gateway.data", "gateway.privacy", "gateway.policy", "cost",
-        "backends.base", "backends.registry", "gateway.planner",
+        "backends.base", "backends.ledger", "backends.registry", "gateway.planner",
     ),
     "gateway.egress": ("gateway.core", "gateway.policy", "backends.base", "backends.registry"),
     "gateway.jobs": (
@@ -38,13 +39,15 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.cli": ("gateway", "gateway.cli"),
     "gateway": ("gateway",),
     "cost": ("gateway.core", "cost"),
-    "backends.base": ("gateway.core",),
-    "backends.registry": ("gateway.core", "backends.base"),
+    "backends.facts": ("gateway.core",),
+    "backends.ledger": ("gateway.core",),
+    "backends.base": ("gateway.core", "backends.facts"),
+    "backends.registry": ("gateway.core", "backends.base", "backends.facts"),
     "backends": (),
-    "backends.openai": ("gateway.core", "backends.base", "backends.openai"),
-    "backends.bedrock": ("gateway.core", "backends.base", "backends.bedrock"),
-    "backends.vertex": ("gateway.core", "backends.base", "backends.vertex"),
-    "backends.local": ("gateway.core", "backends.base", "backends.local"),
+    "backends.openai": (*ADAPTER, "backends.openai"),
+    "backends.bedrock": (*ADAPTER, "backends.bedrock"),
+    "backends.vertex": (*ADAPTER, "backends.vertex"),
+    "backends.local": (*ADAPTER, "backends.local"),
 }  # fmt: skip
 
 # Modules whose import costs seconds or belongs to one room only: never loaded by a light command.

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backends.base import KEY, Ledger, files_to_send, longest_row, staged_at
 from backends.bedrock.rows import format_of
+from backends.ledger import KEY, Ledger, files_to_send, longest_row, staged_at
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import DataProfile, TokenCounter

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.base import Ledger
+from backends.ledger import Ledger
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, Fit, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import Converted, DataProfile, Row

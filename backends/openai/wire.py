@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends.base import KEY, Ledger, files_to_send, longest_row, staged_at
+from backends.ledger import KEY, Ledger, files_to_send, longest_row, staged_at
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import Converted, DataProfile, Refusal, Row, TokenCounter

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends.base import Ledger, files_to_send, longest_row, staged_at
+from backends.ledger import Ledger, files_to_send, longest_row, staged_at
 from backends.vertex.rows import format_of
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation

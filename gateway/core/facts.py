@@ -1,6 +1,6 @@
 """What is known of a backend: dated statements, each with a source.
 
-The shape of every `backends/<room>/facts.toml` (loaded by `backends.base.load_facts`). Facts are
+The shape of every `backends/<room>/facts.toml` (loaded by `backends.facts.load_facts`). Facts are
 allow-lists: what is not stated is not so. Expired or unknown means the unsafe value.
 
 A facts file, in full:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from backends.base import Backend, every_field
+from backends.base import Backend
+from backends.ledger import every_field
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import Reason, Translation, Verdict
 from gateway.core.rows import DataProfile, FileStats, TokenStats

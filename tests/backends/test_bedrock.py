@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import fill
 from backends.bedrock.wire import BedrockOptions, model_name
+from backends.ledger import fill
 from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row
 from tests.backends.made import (

@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 
 from backends import registry
-from backends.base import Backend, every_field
+from backends.base import Backend
+from backends.ledger import every_field
 from gateway.core.errors import BackendError, Unsupported
 from gateway.core.facts import ModelFacts
 from gateway.core.job import RemoteRef

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from backends.base import fill
+from backends.ledger import fill
 from backends.openai.wire import OpenAIOptions, auto_epochs
 from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row

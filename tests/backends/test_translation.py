@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.base import Ledger, every_field, fill
+from backends.ledger import Ledger, every_field, fill
 from gateway.core.plan import Translation
 from gateway.core.rows import Refusal, Row
 from gateway.core.spec import JobSpec

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from backends.base import fill
+from backends.ledger import fill
 from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row
 from tests.backends.made import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import every_field
+from backends.ledger import every_field
 from backends.local import wire
 from backends.local.backend import LocalBackend
 from gateway.core.plan import CandidateKey, FieldOutcome, Fit, Machine, Range, Translation

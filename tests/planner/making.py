@@ -7,7 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend, Ledger, ProxyCounter, files_to_send
+from backends.base import Backend, ProxyCounter
+from backends.ledger import Ledger, files_to_send
 from cost import PriceBook
 from gateway.core.classes import DataClass
 from gateway.core.facts import Facts, Handling, Lifecycle, Lookup, ModelFacts, Offer, PriceLine
