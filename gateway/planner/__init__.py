@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from gateway.planner.places import Place, residency_of
 from gateway.planner.planning import plan
-from gateway.planner.request import ChangeLike, PlanRequest, gate_request
+from gateway.planner.request import ChangeLike, PlanRequest, gate_request, question
 
-__all__ = ["ChangeLike", "Place", "PlanRequest", "gate_request", "plan", "residency_of"]
+__all__ = ["ChangeLike", "Place", "PlanRequest", "gate_request", "plan", "question", "residency_of"]

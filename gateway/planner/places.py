@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.base import Backend
-from gateway.core.facts import ModelFacts, Offer
+from gateway.core.facts import Facts, ModelFacts, Offer
 from gateway.core.plan import CandidateKey, Machine
 
 # Regions whose names say Europe, in countries that are no members of the Union.
@@ -26,10 +26,6 @@ class Place:
     offer: Offer | None
     machine: Machine | None = None
 
-    @property
-    def residency(self) -> str:
-        return residency_of(self.offer, self.key.region)
-
 
 def places(backend: Backend, names: tuple[str, ...]) -> Iterator[Place]:
     """Every place where this backend could train one of the models; the same model only once."""
@@ -39,7 +35,7 @@ def places(backend: Backend, names: tuple[str, ...]) -> Iterator[Place]:
             if machines:
                 for machine in machines:
                     key = CandidateKey(backend.name, model.name, region, machine.name)
-                    yield Place(key, backend, model, _offer_of(backend, machine), machine)
+                    yield Place(key, backend, model, offer_of(backend.facts, machine.name), machine)
             else:
                 for name in model.offers or ("",):
                     key = CandidateKey(backend.name, model.name, region, name)
@@ -62,9 +58,10 @@ def residency_of(offer: Offer | None, region: str) -> str:
     return "eu" if _EU.fullmatch(region) else "global"
 
 
-def _offer_of(backend: Backend, machine: Machine) -> Offer | None:
-    """A machine of one's own falls under the offer that bears its name, else under the only one."""
-    named = backend.facts.offer(machine.name)
-    if named is None and len(backend.facts.offers) == 1:
-        return backend.facts.offers[0]
+def offer_of(facts: Facts, name: str) -> Offer | None:
+    """What is stated of an offer. A machine of one's own falls under the offer that bears its name,
+    else under the only one."""
+    named = facts.offer(name)
+    if named is None and facts.kind == "local" and len(facts.offers) == 1:
+        return facts.offers[0]
     return named

@@ -1,4 +1,4 @@
-"""What a plan is made of, and the question every candidate puts to the gate."""
+"""What a plan is made of, and the question that is put to the gate, for a plan and ever after."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any, Protocol
 
 from backends.base import Backend
 from cost import PriceBook
+from gateway.core.classes import DataClass
+from gateway.core.facts import Facts
 from gateway.core.gate import Action, Attestation, Gate, GateRequest
+from gateway.core.plan import CandidateKey
 from gateway.core.rows import DataProfile
 from gateway.core.spec import JobSpec
-from gateway.planner.places import Place
+from gateway.planner.places import Place, offer_of, residency_of
 
 
 class ChangeLike(Protocol):
@@ -57,23 +60,57 @@ class PlanRequest:
 
 
 def gate_request(request: PlanRequest, place: Place) -> GateRequest:
-    """May this data be used for training there? Facts that are not sure count as not stated."""
-    profile, spec, facts = request.profile, request.spec, place.backend.facts
-    return GateRequest(
-        action=Action.TRAIN,
+    """May this data be used for training there?"""
+    profile, spec = request.profile, request.spec
+    return question(
+        Action.TRAIN,
+        place.backend.facts,
+        place.key,
         team=spec.team or request.team,
-        backend=place.key.backend,
-        kind=facts.kind,
-        model=place.key.model,
-        region=place.key.region,
-        offer=place.key.offer,
-        residency=place.residency,
-        handling={fact.attribute: fact.value for fact in facts.handling if fact.source.confidence.usable},
         data_class=profile.effective,
         scanned=profile.scan is not None and profile.scan.complete,
+        attestations=request.attestations,
+        as_of=request.as_of,
         tags=tuple(dict.fromkeys((*spec.data.tags, *profile.tags))),
         purpose=profile.purpose or spec.data.purpose,
         asked_residency=spec.data.residency if profile.residency == "any" else profile.residency,
-        attestations=tuple(request.attestations),
-        as_of=request.as_of,
+    )
+
+
+def question(
+    action: Action,
+    facts: Facts,
+    key: CandidateKey,
+    *,
+    team: str,
+    data_class: DataClass,
+    scanned: bool,
+    attestations: Sequence[Attestation],
+    as_of: date,
+    tags: tuple[str, ...] = (),
+    purpose: str | None = None,
+    asked_residency: str = "any",
+) -> GateRequest:
+    """The gate's question for any action at a candidate: the same when planned and when done.
+
+    Facts that are not sure count as not stated. The provider's title goes along for its reasons.
+    """
+    sure = {fact.attribute: fact.value for fact in facts.handling if fact.source.confidence.usable}
+    return GateRequest(
+        action=action,
+        team=team,
+        backend=key.backend,
+        kind=facts.kind,
+        model=key.model,
+        region=key.region,
+        offer=key.offer,
+        residency=residency_of(offer_of(facts, key.offer), key.region),
+        handling={"title": facts.title, **sure},
+        data_class=data_class,
+        scanned=scanned,
+        tags=tags,
+        purpose=purpose,
+        asked_residency=asked_residency,
+        attestations=tuple(attestations),
+        as_of=as_of,
     )

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.classes import DataClass
 from gateway.core.errors import DataError, Unsupported
 from gateway.core.gate import Action, GateRequest
-from gateway.core.job import ChatMessage, Completion, Score
-from gateway.core.plan import Candidate, Plan, ProviderFile
+from gateway.core.job import ChatMessage, Completion, JobState, Score
+from gateway.core.plan import Candidate, CandidateKey, Plan, ProviderFile
 from gateway.core.rows import Message, Row
 from gateway.core.spec import Data, JobSpec
-from gateway.jobs.model import Caps, Job, NewJob, new_job_id
-from gateway.sdk.question import question
+from gateway.jobs.model import Job, NewJob, new_job_id
+from gateway.planner import question
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
 
+OnProgress = Callable[[int, int], None]
+
 HELD_OUT = "held-out.jsonl"
+_MOST_JOBS = 10_000  # looked through for the one a model came from
 LIBRARIES = ("tunegate", "torch", "transformers", "peft", "tokenizers", "numpy")
 
 
@@ -30,6 +34,7 @@ class Dispatch:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._on_evaluating: dict[str, OnProgress] = {}
 
     def create(self, spec: JobSpec, plan: Plan, chosen: Candidate) -> Job:
         """Record the decision, then store the job with its budget reserved, both before any call.
@@ -37,10 +42,8 @@ class Dispatch:
         Raises:
             OverBudget: a cap of the settings stands in the way; nothing was stored.
         """
-        rooms, budgets = self._rooms, self._rooms.settings.budgets
-        job_id = new_job_id(rooms.clock())
-        shown = plan.to_json()
-        estimate = chosen.estimate
+        rooms, estimate = self._rooms, chosen.estimate
+        job_id, shown = new_job_id(rooms.clock()), plan.to_json()
         if chosen.translation is None:
             raise Unsupported("this candidate has no translation", place=str(chosen.key))
         rooms.accounts.decision(shown, job_id)
@@ -60,35 +63,36 @@ class Dispatch:
                 estimate_usd=estimate.total_usd and estimate.total_usd.likely,
             ),
             reserve_usd=estimate.total_usd and estimate.total_usd.high,
-            caps=Caps(budgets.job_usd, budgets.team_month_usd),
+            caps=rooms.caps,
         )
 
     def inference(self, model: str, backend: str) -> tuple[GateRequest, str]:
         """The gate's question for one answer of a model, and what the backend calls that model.
 
-        A job's model inherits the class of the data it was trained on; what is asked of a bare base
-        model counts as unscanned PHI, since nobody has looked at the prompt.
+        A job's model inherits the class of the data it was trained on, however it is named. What is
+        asked of any other model counts as unscanned PHI, since nobody has looked at the prompt.
         """
-        if model.startswith("job_"):
-            job = self._rooms.store.get(model)
+        job = self._trained_by(model)
+        if job is not None:
             return self.gate_request(job, Action.INFER), _callable_id(job)
-        facts = self._rooms.facts[backend]
-        found = self._rooms.backend(backend).resolve(model.removeprefix("local:"))
-        region = found.regions[0] if found and found.regions else ""
-        offer = found.offers[0] if found and found.offers else ""
         request = question(
-            action=Action.INFER,
-            facts=facts,
+            Action.INFER,
+            self._rooms.facts[backend],
+            CandidateKey(backend, model, region="", offer=""),
             team=self._rooms.settings.team,
-            model=model,
-            region=region,
-            offer=offer,
             data_class=DataClass.PHI,
             scanned=False,
             attestations=self._rooms.settings.attestations,
             as_of=self._rooms.clock().date(),
         )
         return request, model
+
+    def _trained_by(self, model: str) -> Job | None:
+        """The job a model came from, by the job's id or by what the backend calls the model."""
+        if model.startswith("job_"):
+            return self._rooms.store.get(model)
+        succeeded = self._rooms.store.list(states=(JobState.SUCCEEDED,), limit=_MOST_JOBS)
+        return next((job for job in succeeded if model in _callable_ids(job)), None)
 
     def gate_request(self, job: Job, action: Action) -> GateRequest:
         """The question the gate is asked before an action of this job, on today's agreements.
@@ -97,19 +101,17 @@ class Dispatch:
         """
         data, spec = self._rooms.store.plan(job.id)["data"], spec_of(job)
         return question(
-            action=action,
-            facts=self._rooms.facts[job.backend],
+            action,
+            self._rooms.facts[job.backend],
+            CandidateKey(job.backend, job.model, job.region, job.offer),
             team=job.team,
-            model=job.model,
-            region=job.region,
-            offer=job.offer,
             data_class=DataClass.parse(data["class"]["effective"]),
             scanned=data["scanned"],
+            attestations=self._rooms.settings.attestations,
+            as_of=self._rooms.clock().date(),
             tags=spec.data.tags,
             purpose=spec.data.purpose,
             asked_residency=spec.data.residency,
-            attestations=self._rooms.settings.attestations,
-            as_of=self._rooms.clock().date(),
         )
 
     def write_file(self, job: Job, file: ProviderFile) -> Path:
@@ -146,8 +148,25 @@ class Dispatch:
         def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> Sequence[Score]:
             return self._rooms.egress.score(request, models[is_tuned], examples)
 
-        found = evaluate(spec.evaluate, rows, answer=answer, score=score, folder=spec.folder)
+        found = evaluate(
+            spec.evaluate,
+            rows,
+            answer=answer,
+            score=score,
+            folder=spec.folder,
+            seed=spec.hyperparameters.seed,
+            on_progress=self._on_evaluating.get(job.id),
+        )
         return found.to_json()
+
+    @contextmanager
+    def telling(self, job_id: str, on_progress: OnProgress) -> Generator[None]:
+        """While open, an evaluation of this job tells how far it is: (answers had, answers in all)."""
+        self._on_evaluating[job_id] = on_progress
+        try:
+            yield
+        finally:
+            del self._on_evaluating[job_id]
 
     def record(self, job: Job) -> str:
         """The signed result, and beside the adapter a model card that points to it."""
@@ -194,7 +213,7 @@ def _callable_id(job: Job) -> str:
     Raises:
         Unsupported: it has none that answers as it is.
     """
-    found = next((artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id), None)
+    found = next(iter(_callable_ids(job)), None)
     if found is None:
         raise Unsupported(
             f"this job is {job.state} and has no model that answers",
@@ -202,6 +221,10 @@ def _callable_id(job: Job) -> str:
             fix="see `tunegate jobs show`",
         )
     return found
+
+
+def _callable_ids(job: Job) -> tuple[str, ...]:
+    return tuple(artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id)
 
 
 def spec_of(job: Job) -> JobSpec:

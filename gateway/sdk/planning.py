@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING
 
 from backends import registry
 from backends.base import Backend
-from gateway.core.errors import NothingCanRun, OverBudget, PolicyDenied, Unavailable, Unpriced, Unsupported
+from gateway.core.errors import (
+    NothingCanRun,
+    OverBudget,
+    PolicyDenied,
+    TunegateError,
+    Unavailable,
+    Unpriced,
+    Unsupported,
+)
 from gateway.core.facts import Facts, ModelFacts
 from gateway.core.plan import Candidate, Plan, Reason, Verdict
 from gateway.core.rows import Convert, DataProfile, TokenCounter
@@ -78,18 +87,20 @@ def profile_data(
     from gateway.data import profile
     from gateway.privacy import Scanner
 
-    counters: list[TokenCounter] = []
+    counters: dict[str, TokenCounter] = {}
     conversions: dict[str, Convert] = {}
     for backend in backends.values():
         for model in models_of(backend, spec):
-            counters.append(backend.counter(model))
+            with suppress(TunegateError):  # the planner gives it as the candidate's own reason
+                counter = backend.counter(model)
+                counters.setdefault(counter.method, counter)
             if spec.task in model.tasks:
                 name = backend.format(model, spec.task)
                 conversions[name] = backend.convert(name)
     return profile(
         spec,
         spec.folder,
-        counters=counters,
+        counters=tuple(counters.values()),
         conversions=conversions,
         scanner=Scanner(),
         on_progress=on_progress,

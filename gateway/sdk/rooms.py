@@ -16,7 +16,10 @@ from backends import registry
 from backends.base import Backend
 from cost.prices import PriceBook
 from gateway.core.facts import Facts
+from gateway.jobs.model import Caps, Job
 from gateway.policy import CedarGate, load_gate
+from gateway.sdk.accounts import Accounts
+from gateway.sdk.dispatch import Dispatch
 from gateway.settings import Settings, make_home
 
 if TYPE_CHECKING:
@@ -39,6 +42,11 @@ class Rooms:
         """The home folder, made on first use."""
         make_home(self.settings)
         return self.settings.home
+
+    @property
+    def caps(self) -> Caps:
+        """What the settings let be spent."""
+        return Caps(self.settings.budgets.job_usd, self.settings.budgets.team_month_usd)
 
     @cached_property
     def facts(self) -> Mapping[str, Facts]:
@@ -107,8 +115,3 @@ class Rooms:
         config = ("--config", str(self.settings.file)) if self.settings.file else ()
         home = ("--home", str(self.settings.home))
         return (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
-
-
-from gateway.jobs.model import Job  # noqa: E402 - after Rooms, which its helpers take
-from gateway.sdk.accounts import Accounts  # noqa: E402
-from gateway.sdk.dispatch import Dispatch  # noqa: E402
