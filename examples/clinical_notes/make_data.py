@@ -5,8 +5,8 @@
 Seeded: the file comes out byte for byte the same. Nobody here exists: phone numbers are 555-01xx,
 mail goes to example.com, streets and record numbers are made up.
 
-What there is to learn: the patient names one matter among the doctor's questions and other talk, and
-the note has one line for it, `Section: finding.`, from a closed list.
+What there is to learn: a patient talks about one part of their history among other things, and the
+note files it under one of eight sections, `Section: Allergies`.
 """
 
 from __future__ import annotations
@@ -21,37 +21,89 @@ SEED = 20261122
 PATIENTS = 240
 VISITS_PER_PATIENT = 2
 
-# (section, finding as the note says it, ways in which a patient says it)
-Matter = tuple[str, str, tuple[str, ...]]
-MATTERS: tuple[Matter, ...] = (
-    (
-        "Chief complaint",
-        "cough",
-        ("I cannot get rid of this cough", "I have been coughing, it is a dry cough"),
+# section of the note → what patients (and for the plan, doctors) say that belongs there
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Allergies": (
+        "penicillin gave me hives",
+        "latex gloves make my hands swell",
+        "peanuts close my throat up",
+        "a bee sting put me in hospital",
+        "I itch all over when I eat shellfish",
+        "I carry an EpiPen",
+        "sulfa brought me out in a rash",
+        "pollen makes my eyes swell",
     ),
-    ("Chief complaint", "headache", ("I wake up with a headache", "there is this headache behind my eyes")),
-    ("Chief complaint", "back pain", ("I get back pain when I bend", "the back pain keeps me from sitting")),
-    ("Chief complaint", "dizziness", ("there is dizziness when I stand up", "I came for the dizziness")),
-    ("Chief complaint", "insomnia", ("I think I have insomnia", "the insomnia is wearing me out")),
-    ("Allergies", "penicillin", ("penicillin gave me hives", "I break out when I am given penicillin")),
-    ("Allergies", "latex", ("latex gloves make my hands swell", "I cannot be near latex")),
-    ("Allergies", "peanuts", ("peanuts close up my throat", "I carry a pen because of peanuts")),
-    ("Allergies", "sulfa", ("a sulfa drug put me in hospital", "they told me never to have sulfa again")),
-    ("Medications", "lisinopril", ("I am on lisinopril for the pressure", "lisinopril, one each morning")),
-    ("Medications", "metformin", ("I take metformin with breakfast", "they raised my metformin")),
-    ("Medications", "albuterol", ("I use albuterol before I run", "I have an albuterol puffer")),
-    ("Medications", "omeprazole", ("omeprazole helps my stomach", "I started omeprazole on my own")),
-    ("Past history", "asthma", ("I had asthma as a child", "asthma has been with me for years")),
-    ("Past history", "pneumonia", ("I was laid up with pneumonia once", "I got over pneumonia")),
-    ("Past history", "kidney stones", ("I passed kidney stones twice", "I have a record of kidney stones")),
-    ("Past history", "migraine", ("I used to get migraine as a student", "migraine put me out of school")),
-    ("Family history", "stroke", ("my father had a stroke", "a stroke took my grandmother")),
-    ("Family history", "diabetes", ("diabetes runs on my mother's side", "both my brothers have diabetes")),
-    ("Family history", "glaucoma", ("my aunt went blind from glaucoma", "my sister has glaucoma")),
-    ("Social history", "smoking", ("I am still smoking a pack a day", "I want to stop smoking")),
-    ("Social history", "gardening", ("I spend my days gardening", "gardening is all I do since I retired")),
-    ("Social history", "swimming", ("I go swimming before work", "swimming is my sport")),
-)
+    "Medications": (
+        "I use my albuterol inhaler before I run",
+        "they put me on metformin",
+        "I need my lisinopril refilled",
+        "the pharmacy was out of my tablets",
+        "I stopped the aspirin on my own",
+        "is the insulin dose right",
+        "I take the omeprazole with breakfast",
+        "my prescription ran out on Friday",
+    ),
+    "Surgical history": (
+        "I lost my appendix at nine",
+        "the surgeon fixed my hernia",
+        "I have a scar from the bypass",
+        "I have had a knee replacement",
+        "my tonsils came out as a child",
+        "the gallbladder had to go",
+        "the operation took five hours",
+        "they took the stitches out in March",
+    ),
+    "Family history": (
+        "my father and his brother had strokes",
+        "my mother lived with diabetes",
+        "heart trouble runs in the family",
+        "my sister had breast cancer",
+        "my grandmother was blind at the end",
+        "an uncle of mine died young",
+        "both my parents had high blood pressure",
+        "my cousin has the same disease",
+    ),
+    "Social history": (
+        "I still smoke a pack a day",
+        "I drink two beers most evenings",
+        "I am retired and live alone",
+        "I gave up cigarettes at fifty",
+        "I work nights and drink a lot of coffee",
+        "I go to the gym with my wife",
+        "I have wine with dinner",
+        "I lost my job and started smoking again",
+    ),
+    "Chief complaint": (
+        "this cough keeps me awake",
+        "there is a headache behind my eyes",
+        "I have a fever and chills",
+        "I get back pain when I bend",
+        "the dizziness comes when I stand",
+        "I came for this sore throat",
+        "the nausea is there every morning",
+        "I have a pain in my side",
+    ),
+    "Immunizations": (
+        "I had the flu shot at work",
+        "my tetanus booster was in May",
+        "I never had the measles vaccine",
+        "the shingles shot made my arm sore",
+        "are my shots up to date",
+        "I need a hepatitis vaccine for the trip",
+        "the school wants to see the polio vaccine",
+        "I skipped the flu vaccine",
+    ),
+    "Plan": (
+        "you will get blood work tomorrow",
+        "I send you to a specialist",
+        "the X ray is next week",
+        "physical therapy starts on Monday",
+        "I order an MRI of the knee",
+        "come back for the results of the scan",
+        "we make an appointment with a specialist",
+        "here is the referral for the ultrasound",
+    ),
+}
 
 FIRST = (
     "Alma",
@@ -132,13 +184,6 @@ MONTHS = (
 )
 
 HELLOS = ("Good morning", "Hello", "Good afternoon", "Hi there", "Welcome back", "Thanks for waiting")
-CHECKS = (
-    "can you confirm your name and birthday",
-    "I have to check who you are first",
-    "let me find your chart",
-    "may I have your details for the record",
-    "before we start, your details please",
-)
 QUESTIONS = (
     "What should I know today?",
     "What is on your mind?",
@@ -148,16 +193,6 @@ QUESTIONS = (
     "What has changed since last time?",
     "What did you want to tell me?",
     "Where do we begin?",
-)
-WHEN = (
-    "It has been like that since {month}.",
-    "That was on my mind all {month}.",
-    "My {relative} said I should tell you.",
-    "I told the nurse on the phone too.",
-    "It is written in my old chart from {town}.",
-    "I have said so at every visit.",
-    "That is the main thing.",
-    "You may want to note that.",
 )
 CHAT = (
     "The parking here gets worse every {season}.",
@@ -186,14 +221,14 @@ REPLIES = (
     "That is useful.",
 )
 ENDS = (
-    "We will see you again in {number} weeks.",
-    "The desk will call you at {phone}.",
-    "I will write to {mail}.",
-    "Please keep record {mrn} at hand.",
-    "The results go to {address}.",
-    "Come back in {month} if it gets worse.",
-    "Somebody will ring {phone} by Friday.",
-    "I will put it under {mrn}.",
+    "We can speak again in {number} weeks.",
+    "The desk has {phone} on file.",
+    "Write to {mail} if there is more.",
+    "It is all under {mrn}.",
+    "My letters go to {address}.",
+    "Until {month}, then.",
+    "The number is still {phone}.",
+    "See you in {month}.",
 )
 SLOTS: dict[str, tuple[str, ...]] = {
     "month": MONTHS,
@@ -250,30 +285,22 @@ def fill(line: str, patient: Patient, rng: random.Random) -> str:
     return line.format_map({**words, **person})
 
 
-def make_dialogue(patient: Patient, said: str, rng: random.Random) -> str:
-    """One visit: who it is, the matter between other talk, and how it goes on."""
-
-    def some(lines: tuple[str, ...]) -> str:
-        return fill(rng.choice(lines), patient, rng)
-
-    details = [
-        f"I am {patient.name}",
-        f"born {patient.born}",
-        f"record {patient.mrn}",
-        f"I live at {patient.address}",
-    ]
-    matter = f"{said[0].upper()}{said[1:]}. {some(WHEN)}"
-    chat = [fill(line, patient, rng) for line in rng.sample(CHAT, 4)]
-    talk = [f"{chat[0]} {matter}", f"{matter} {chat[0]}", f"{chat[0]} {matter} {chat[1]}"]
+def make_dialogue(patient: Patient, section: str, rng: random.Random) -> str:
+    """One visit: who it is, two things that belong in the section between other talk, and the end."""
+    details = [f"I am {patient.name}", f"born {patient.born}", f"record {patient.mrn}", patient.address]
+    matters = [f"{said[0].upper()}{said[1:]}." for said in rng.sample(SECTIONS[section], 2)]
+    chat = [fill(line, patient, rng) for line in rng.sample(CHAT, 3)]
+    told = [rng.choice([f"{chat[1]} {matters[0]}", f"{matters[0]} {chat[1]}"]), matters[1]]
+    speaker = "Doctor" if section == "Plan" else "Patient"
+    other = "Patient" if section == "Plan" else "Doctor"
     turns = [
-        f"Doctor: {rng.choice(HELLOS)}, {rng.choice(CHECKS)}.",
-        f"Patient: {', '.join(rng.sample(details, rng.randint(2, 3)))}. {chat[2]}",
-        f"Doctor: {rng.choice(QUESTIONS)}",
-        f"Patient: {rng.choice(talk)}",
-        f"Doctor: {rng.choice(REPLIES)} {some(ENDS)}",
+        f"Doctor: {rng.choice(HELLOS)}. {rng.choice(QUESTIONS)}",
+        f"Patient: {', '.join(rng.sample(details, 2))}. {chat[0]}",
+        f"{speaker}: {told[0]}",
+        f"{other}: {rng.choice(REPLIES)}",
+        f"{speaker}: {told[1]}",
+        f"{other}: {fill(rng.choice(ENDS), patient, rng)}",
     ]
-    if rng.random() < 0.5:
-        turns[4:4] = [f"Doctor: {rng.choice(REPLIES)}", f"Patient: {chat[3]}"]
     return "\n".join(turns)
 
 
@@ -283,13 +310,10 @@ def make_rows() -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for number in range(1, PATIENTS + 1):
         patient = make_patient(number, rng)
-        for section, finding, ways in rng.sample(MATTERS, VISITS_PER_PATIENT):
+        for section in rng.sample(list(SECTIONS), VISITS_PER_PATIENT):
+            dialogue = make_dialogue(patient, section, rng)
             rows.append(
-                {
-                    "patient_id": patient.id,
-                    "dialogue": make_dialogue(patient, rng.choice(ways), rng),
-                    "section_text": f"{section}: {finding}.",
-                }
+                {"patient_id": patient.id, "dialogue": dialogue, "section_text": f"Section: {section}"}
             )
     return rows
 

@@ -63,24 +63,20 @@ class Recipe:
     """Everything that decides the weights.
 
     `pool` is how many documents are read, `batch_tokens` the size of a batch, padding included.
-    Answers count fully in the loss; of the text around them, most of which nobody could foresee,
-    `prose_share` of the tokens do, with `prose_weight`.
     """
 
-    vocabulary: int = 2432
+    vocabulary: int = 1536
     hidden: int = 128
     layers: int = 3
     heads: int = 4
     intermediate: int = 344
     positions: int = 8192
-    pool: int = 20_000
-    batch_tokens: int = 1024
-    steps: int = 600
+    pool: int = 12_000
+    batch_tokens: int = 2048
+    steps: int = 320
     learning_rate: float = 4e-3
     warmup: int = 20
-    prose_share: float = 0.25
-    prose_weight: float = 0.2
-    tokenizer_documents: int = 12_000
+    tokenizer_documents: int = 6_000
     seed: int = 17
     threads: int = 2
 
@@ -210,7 +206,7 @@ def _train(
     model.train()
     for step, ids in zip(range(recipe.steps), batches, strict=False):
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        _loss(model, ids, recipe).backward()  # pyright: ignore[reportUnknownMemberType]
+        _loss(model, ids).backward()  # pyright: ignore[reportUnknownMemberType]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         optimizer.zero_grad(set_to_none=True)
@@ -219,31 +215,14 @@ def _train(
     model.eval()
 
 
-def _loss(model: LlamaForCausalLM, ids: Tensor, recipe: Recipe) -> Tensor:
+def _loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
     """Next-token loss of a batch. Padding stands at the end, where a causal model needs no mask."""
-    import torch
     from torch.nn.functional import cross_entropy
 
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    targets, answers = ids[:, 1:], _answers(ids)[:, 1:]
-    prose = ~answers & (targets != SPECIAL_TOKENS.index(PAD))
-    prose &= torch.rand(targets.shape) < recipe.prose_share
-    loss = recipe.prose_weight * cross_entropy(model.lm_head(hidden[prose]), targets[prose])
-    if answers.any():
-        loss = loss + cross_entropy(model.lm_head(hidden[answers]), targets[answers])
-    return loss
-
-
-def _answers(ids: Tensor) -> Tensor:
-    """Which tokens an assistant says, its end of turn included: (batch, length) of bool."""
-    import torch
-
-    special = len(SPECIAL_TOKENS)
-    places = torch.where(ids < special, torch.arange(ids.shape[1]), 0)
-    latest = places.cummax(1).values  # where the latest special token stands, up to and including here
-    said = torch.zeros_like(ids, dtype=torch.bool)
-    said[:, 1:] = ids.gather(1, latest)[:, :-1] == SPECIAL_TOKENS.index(ASSISTANT)
-    return said
+    targets = ids[:, 1:]
+    said = targets != SPECIAL_TOKENS.index(PAD)
+    return cross_entropy(model.lm_head(hidden[said]), targets[said])
 
 
 def _schedule(step: int, recipe: Recipe) -> float:

@@ -39,6 +39,6 @@ def _say(line: str, bound: dict[str, str], rng: random.Random) -> str:
         said = _say(rng.choice(grammar()[rule + bound[by] if by else rule]), bound, rng)
         if bind:
             bound[bind] = said
-        return said
+        return "" if bind and bind.startswith("_") else said
 
     return _SLOT.sub(fill, line)
