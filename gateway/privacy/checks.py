@@ -173,6 +173,12 @@ def city(value: bytes) -> bool:
     return b" ".join(value.lower().split()) in lexicon.cities()
 
 
+def specific_place(value: bytes) -> bool:
+    """Whether what someone lives in can be a town: no ordinary word, no state or country."""
+    words = value.lower().split()
+    return words[0] not in lexicon.ORDINARY and b" ".join(words) not in lexicon.LARGE
+
+
 def zip_code(value: bytes) -> bool:
     return lexicon.is_zip(value[:5].decode("ascii"))
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import re2
 
 _MEMORY_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A match of pattern number `rule`; positions in the text."""
 
     rule: int
@@ -42,7 +41,7 @@ class Engine:
             self._set.Add(pattern)
         self._set.Compile()
         self._canary = len(patterns)
-        self._patterns = [re2.compile(pattern, options) for pattern in patterns]
+        self._patterns: list[Any] = [re2.compile(pattern, options) for pattern in patterns]
 
     def which(self, text: bytes) -> list[int]:
         """Numbers of the patterns that occur in `text`, which must end with `tail`.
@@ -50,7 +49,7 @@ class Engine:
         Raises:
             Silent: the canary was not seen.
         """
-        found = self._set.Match(text) or []
+        found: list[int] = self._set.Match(text) or []
         if self._canary not in found:
             raise Silent
         return [number for number in sorted(found) if number != self._canary]
@@ -65,7 +64,7 @@ class Engine:
         group = 1 if pattern.groups else 0
         for match in pattern.finditer(text):
             seen = True
-            start, end = match.span(group)
+            start, end = cast("tuple[int, int]", match.span(group))
             if end > start:
                 yield Hit(number, start, end)
         if not seen:

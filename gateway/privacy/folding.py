@@ -11,8 +11,8 @@ from __future__ import annotations
 import unicodedata
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 _LOOKALIKES = dict(
     zip(
@@ -29,55 +29,52 @@ _PUNCTUATION = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """ASCII bytes and, where they differ from the original, each byte's original code point."""
+class Folded(NamedTuple):
+    """ASCII text and the original code point of each of its characters."""
 
-    text: bytes
-    origins: Sequence[int] | None  # None: byte n is code point n
+    text: str
+    origins: Sequence[int]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Original code-point offsets of the bytes from `start` up to `end` (not empty)."""
-        if self.origins is None:
-            return start, end
+        """Original code-point offsets of the characters from `start` up to `end` (not empty)."""
         return self.origins[start], self.origins[end - 1] + 1
 
 
-def fold(text: str) -> Folded:
-    """Fold a field's text; ASCII text, the usual case, is only encoded."""
+def fold(text: str) -> Folded | None:
+    """Fold a field's text; None where it is ASCII, the usual case, and stands for itself."""
     if text.isascii():
-        return Folded(text.encode("ascii"), None)
-    out = bytearray()
+        return None
+    out: list[str] = []
     origins = array("L")
     for index, char in enumerate(text):
-        plain = char.encode("ascii") if char < "\x80" else _fold_char(char)
-        out += plain
+        plain = char if char < "\x80" else _fold_char(char)
+        out.append(plain)
         if len(plain) == 1:
             origins.append(index)
         else:
             origins.extend([index] * len(plain))
-    return Folded(bytes(out), origins)
+    return Folded("".join(out), origins)
 
 
 @lru_cache(maxsize=8192)
-def _fold_char(char: str) -> bytes:
+def _fold_char(char: str) -> str:
     """What stands for one non-ASCII code point: nothing for marks and invisible ones."""
     category = unicodedata.category(char)
     if category == "Pd" or char == "\u2212":
-        return b"-"
+        return "-"
     if category in ("Zs", "Zl", "Zp"):
-        return b"\n" if category != "Zs" else b" "
+        return "\n" if category != "Zs" else " "
     if category in ("Cf", "Mn", "Me"):
-        return b""
+        return ""
     if char.isdecimal():
-        return str(unicodedata.decimal(char)).encode("ascii")
+        return str(unicodedata.decimal(char))
     plain = char.translate(_PUNCTUATION)
     if plain.isascii():
-        return plain.encode("ascii")
+        return plain
     return _fold_letter(char)
 
 
-def _fold_letter(char: str) -> bytes:
+def _fold_letter(char: str) -> str:
     out: list[str] = []
     for part in unicodedata.normalize("NFKD", char):
         if part < "\x80":
@@ -92,4 +89,4 @@ def _fold_letter(char: str) -> bytes:
             out.append("X" if part.isupper() else "x")
         elif unicodedata.category(part) not in ("Cf", "Mn", "Me"):
             out.append(" ")
-    return "".join(out).encode("ascii")
+    return "".join(out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 # First names (and surnames) that are also words, months, places, brands or drugs: alone they prove nothing.
 AMBIGUOUS = frozenset(
@@ -124,8 +125,20 @@ ORDINARY = frozenset(
     way we wednesday week weeks weight well went were west what when where whether which while white who whole why
     wife will window with within without woman women word work worker would wound wrist write x year years yes
     yesterday yet you your zero dear hi hello thank nurse regards best hey guest client subject re cc from family guest
-    guest_family guest_clinician""".split()
+    xyz abc abcd mostly around bye hm sample uh um uhm yeah yep nope hmm mhm huh wow aw ah oops alright sure okay ma'am i'm i'll i've i'd it's that's there's what's let's don't can't didn't""".split()
 ) - {b"david's", b"smith's"}
+# Wholes too large to identify anyone: countries, continents and states that share their name with some US city.
+LARGE = frozenset(
+    b"""africa america argentina asia australia austria bahamas belgium bolivia brazil bulgaria canada chile china
+    colombia cuba denmark ecuador egypt england ethiopia europe finland france germany ghana greece guatemala
+    haiti holland honduras hungary iceland india indonesia iran iraq ireland israel italy jamaica japan jordan
+    kenya korea lebanon mexico morocco nepal netherlands nigeria norway pakistan panama peru philippines poland
+    portugal romania russia scotland singapore spain sudan sweden switzerland syria thailand turkey uganda ukraine
+    uruguay venezuela vietnam wales alabama alaska arizona arkansas california colorado connecticut delaware
+    florida georgia hawaii idaho illinois indiana iowa kansas kentucky louisiana maine maryland massachusetts
+    michigan minnesota mississippi missouri montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee
+    texas utah vermont virginia wisconsin wyoming""".split()
+)
 # Names that stand for a disease, a sign, a device or a test when such a word follows, or is understood.
 EPONYM_AFTER = (
     rb"(?:'s?|s')?[ -](?:[a-z]+[ -]){0,2}(?:disease|syndrome|sign|palsy|test|score|scale|criteria|disorder|dementia|"
@@ -176,13 +189,12 @@ def _both(words: set[bytes]) -> frozenset[bytes]:
 
 @lru_cache(maxsize=1)
 def cities() -> frozenset[bytes]:
-    """US cities in small letters, without those that are ordinary words."""
+    """US cities in small letters, without those that are ordinary words, countries or states."""
     import zipcodes
 
-    found: set[bytes] = set()
-    for place in zipcodes.list_all():
-        found.add(str(place["city"]).lower().encode("ascii", "ignore"))
-    return frozenset(found - ORDINARY)
+    places = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]
+    found = {str(place["city"]).lower().encode("ascii", "ignore") for place in places}
+    return frozenset(found - ORDINARY - LARGE)
 
 
 @lru_cache(maxsize=65536)
@@ -190,4 +202,4 @@ def is_zip(code: str) -> bool:
     """Whether five digits are a ZIP code in use."""
     import zipcodes
 
-    return bool(zipcodes.is_real(code))
+    return bool(zipcodes.is_real(code))  # pyright: ignore[reportUnknownMemberType]

@@ -17,6 +17,7 @@ _RUN = re.compile(
     rb"\b[A-Z][A-Za-z'-]+(?:[ ](?:[A-Z]\.?(?=[ ])|(?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)(?=[ ])|"
     rb"[A-Z][A-Za-z'-]+))*"
 )
+_SMALL = re.compile(rb"[a-z][a-z'-]+")
 _EPONYM = re.compile(EPONYM_AFTER)
 _PARTICLES = frozenset(b"van von de der den del di da la bin al el dos".split())
 _PLACE_BEFORE = frozenset(b"San Santa Santo Los Las Fort Port Lake North South West East New".split())
@@ -29,12 +30,30 @@ def eponym(text: bytes, end: int) -> bool:
 
 def find(text: bytes) -> Iterator[tuple[int, int, float]]:
     """First-last pairs and unmistakable first names: (start, end, confidence)."""
-    if names().first.isdisjoint(_CAPITALISED.findall(text)):
-        return
-    for run in _RUN.finditer(text):
-        words = run.group().split(b" ")
-        if any(bare(word) in names().first for word in words):
-            yield from _in_run(text, run.start(), words)
+    capitalised = _CAPITALISED.findall(text)
+    if not capitalised:
+        yield from _in_small_letters(text)
+    elif not names().first.isdisjoint(capitalised):
+        for run in _RUN.finditer(text):
+            words = run.group().split(b" ")
+            if any(bare(word) in names().first for word in words):
+                yield from _in_run(text, run.start(), words)
+
+
+def _in_small_letters(text: bytes) -> Iterator[tuple[int, int, float]]:
+    """Names where nobody uses capitals: unmistakable first names, with a surname or without."""
+    lists, previous = names(), None
+    for word in _SMALL.finditer(text):
+        name = bare(word.group())
+        family = previous is not None and previous.end() + 1 == word.start() and name.lower() not in ORDINARY
+        if previous is not None:
+            whole = family and name in lists.last
+            end = word.end() if whole else previous.end()
+            if not eponym(text, end):
+                yield previous.start(), end, 0.75 if whole else 0.55
+        previous = word if name in lists.certain else None
+    if previous is not None:
+        yield previous.start(), previous.end(), 0.55
 
 
 def _in_run(text: bytes, start: int, words: list[bytes]) -> Iterator[tuple[int, int, float]]:
@@ -99,14 +118,14 @@ def person(value: bytes) -> bool:
 
 
 def known(value: bytes) -> bool:
-    """Whether the words after `patient` or `spoke to` are on the lists: a certain first name, or a pair."""
+    """Whether the words after `patient` or `spoke to` are on the lists: a pair, or a word that is a name only."""
     words, lists = value.split(), names()
     first, last = bare(words[0]), bare(words[-1])
     if first in lists.certain:
         return True
-    if first.lower() in ORDINARY:
+    if first.lower() in ORDINARY or last not in lists.last:
         return False
-    return len(words) > 1 and (first in lists.first or first in lists.last) and last in lists.last
+    return first in lists.first or first in lists.last if len(words) > 1 else last.lower() not in AMBIGUOUS
 
 
 def surname(value: bytes) -> bool:

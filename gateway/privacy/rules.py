@@ -76,8 +76,8 @@ _STREET = (
     r"highway|hwy|circle|cir|trail|trl|way|square|sq|crescent|cres|close|alley|row|mews|loop|turnpike|pike|plaza|"
     r"gardens?|grove|expressway|freeway|route|esplanade)"
 )
-_PLACE = r"[A-Z][A-Za-z'.-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
-_PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\.?)?(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos))*(?: [A-Z][A-Za-z'-]+){0,2}"
+_PLACE = r"(?:(?:St|Ft|Mt)\. )?[A-Z][A-Za-z'-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
+_PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos))*(?: [A-Z][A-Za-z'-]+){0,2}"
 _IS = r"(?:[ \t]*(?:is|was|are|of|no\.?|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)){0,4}[ \t:#=\"']*"
 _CODE = r"([A-Za-z]{0,5}[-# ]?\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+)*)"
 
@@ -88,7 +88,7 @@ def _labelled(type_: str, label: str, value: str = _CODE, *, confidence: float) 
 
 
 _PHONE_WORDS = _near(
-    "phone|telephone|tel|cell|mobile|call|calls|contact|reach|number|dial|text|pager|ph|home|work|voicemail|whatsapp|sms"
+    "answer(?:ing|s)?|office|phone|telephone|tel|cell|mobile|call|calls|contact|reach|number|dial|text|pager|ph|home|work|voicemail|whatsapp|sms"
 )
 _DATE_WORDS = _near(
     "on|dated?|dob|birth|birthday|birthdate|born|since|admitted|discharged?|seen|scheduled|until|expires|expiry|due|"
@@ -138,6 +138,9 @@ RULES: tuple[Rule, ...] = (
     Rule("phone", r"\(?\b0\d{1,4}\)?[-. ]\d{2,4}(?:[-. ]\d{2,4}){1,4}\b", 0.55, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b\d{2}(?:[ .]\d{2}){3,4}\b", 0.3, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b\d{3,5}[- ]\d{3,4}(?:[- ]\d{3,4})?(?:x\d{1,6})?\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
+    Rule("phone", r"\(\d{2,4}\) ?\d{2,4}[- ]\d{2,4}\b", 0.55, _PHONE_WORDS, checks.phone, alone=True),
+    Rule("phone", r"\b0\d{1,4}-\d{5,8}\b", 0.6, _PHONE_WORDS, checks.phone, alone=True),
+    Rule("phone", r"\b\d{2,4}(?:[- ]\d{2,4}){2,4}\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b\d{9,12}(?:x\d{1,6})?\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
     # -- dates, and ages over 89
     Rule("date", r"\b(?:19|20)\d{2}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?\b", 0.9, _DATE_WORDS, checks.numeric_date),
@@ -177,8 +180,11 @@ RULES: tuple[Rule, ...] = (
     # -- places
     Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?,? (?:(?:[NSEWnsew]|North|South|East|West|NE|NW|SE|SW)\.? )?(?:[A-Z0-9][A-Za-z0-9'.-]*,? ){1,4}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, _near("at|address|lives?|reside[sd]?|street|to")),
     Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, _near("at|address|lives?|reside[sd]?|to")),
+    Rule("address", r"\b[A-Z][a-z'-]+(?: [A-Z][a-z'-]+)? (?:Street|Avenue|Road|Boulevard|Blvd|Lane|Parkway|Highway)\b", 0.65),
+    Rule("address", r"\b(?:APO|FPO|DPO|apo|fpo|dpo),? (?:A[AEP]|a[aep]) \d{5}\b", 0.9),
+    Rule("address", r"(?i)\b(?:unit|psc|cmr) \d{1,5},? box \d{1,5}\b", 0.9),
     Rule("address", r"(?i)\b(?:p\.? ?o\.?|post office) ?box ?#?\d+\b", 0.9),
-    Rule("address", r"(?i)\b(?:apt|apartment|suite|ste|unit|flat)\.? ?#?(\d{1,5}[A-Za-z]?)\b", 0.4, _near("at|address|lives?|reside[sd]?|street|st|ave|avenue|road|rd|drive")),
+    Rule("address", r"(?i)\b(?:apt|apartment|suite)\.? ?#?(\d{1,5}[A-Za-z]?)\b", 0.6, _near("at|address|lives?|reside[sd]?|street|st|ave|avenue|road|rd|drive")),
     Rule("address", r"(?i)\b(?:(?:my|his|her|their|the|home|mailing|billing|shipping|new|current|'s) address(?: is| to|:| as|'s)*|address:|live[sd]? at|living at|reside[sd]? at|located at|ship(?:ped)? (?:it )?to|deliver(?:ed)? to|mail(?:ed)? (?:it )?to|house at)[ \n]+([A-Za-z]{0,12} ?\d{1,6}[^\x1e;?!\"]{4,70}[^\x1e;?!\s\"])", 0.75),
     Rule("address", r"(?i)\b(?:rua|rue|via|calle|avenida|strada|ulica|ul\.|plaza|piazza|viale|avda\.?|c/|paseo|praca|place|boulevard|chemin|impasse|allee) [^\x1e\n\d]{2,40}?,? \d{1,5}\b", 0.6),
     Rule("address", r"\b[A-Z][A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|vej|gatan|vagen|gata|veien|plein|katu|tie|gade|alle|utca|ulice)n? \d{1,5}[A-Za-z]?\b", 0.8),
@@ -193,7 +199,8 @@ RULES: tuple[Rule, ...] = (
     Rule("geography", r"\b\d{5}\b", 0.15, _near("zip|zipcode|postal|address"), checks.zip_code, alone=True),
     Rule("geography", r"\b(?:[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2})\b", 0.65),
     Rule("geography", r"\b[ABCEGHJ-NPRSTVXY]\d[A-Z] ?\d[A-Z]\d\b", 0.65),
-    Rule("geography", r"(?i:\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|born|raised|grew up|from|visiting|flew|drove|travell?ed|relocated|stationed|arrived|home|family|husband|wife|works?|worked|based)(?: back| up| out| down)? (?:in|from|to|at|near) |\boriginally from |\bnative of |\b(?:city|town|village|county) of |\bfrom )(" + _PLACE + r")\b", 0.65, None, checks.city),
+    Rule("geography", r"(?i:\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|born|raised|grew up|relocated|stationed|hometown|home (?:city|town)|based)(?: back| up| out| down)? (?:in|from|to|at|near|of|is) |\boriginally from |\bnative of |\b(?:city|town|village|county) of |\bresident of )(" + _PLACE + r")\b", 0.7, None, checks.specific_place),
+    Rule("geography", r"\b(?:[Ii]n|[Ff]rom|[Tt]o|[Aa]t|[Nn]ear|[Vv]isited|[Vv]isiting) ([A-Z][a-z]+(?: [A-Z][a-z]+)?)\b", 0.6, None, checks.city),
     Rule("geography", r"\b([A-Z][a-z]+(?: [A-Z][a-z]+)?) (?:County|Parish|Township|Borough)\b", 0.7),
     Rule("geography", r"\b((?:[A-Z][A-Za-z'.]+[ -]){1,4}(?:Hospital|Medical Cent(?:er|re)|Clinic|Health Cent(?:er|re)|Nursing Home|Rehab(?:ilitation)?(?: Center)?|Infirmary|Hospice|University|College|High School|Elementary School|Middle School|Church|Care Center|Health System|Pharmacy|Shelter|Assisted Living|Prison|Correctional Facility))\b", 0.75, None, checks.named_place),
     # -- names that their surroundings give away (pairs and single names: `people`)
@@ -202,9 +209,10 @@ RULES: tuple[Rule, ...] = (
     Rule("name", r"\b(?:dr|mr|mrs|ms|miss|doctor|nurse)\.? ([a-z]{3,20})\b", 0.7, None, people.surname),
     Rule("name", r"(?i:\bmy name is|\bmy name's|\bname's|\bi am called|\bcalls? me|\bgoes by|\bis named|\bnamed|\bnames? ?(?:is|:)|\bsigned(?: by)?:?|\bsincerely,?|\bregards,?|\bdear|\battn:?|\bc/o|\bby name of|\bper|\bscribed by|\bdictated by|\breviewed by|\bseen by|\breferred by|\bspoke (?:to|with)|\bthis is|\bi'm|\bi am|\baka|\bn[e]e|\bthanks,|\bhi,?|\bhello,?)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.known),
     Rule("name", r"(?i)\b(?:my name is|name's|my full name is|(?:his|her|patient|patient's|last|first|full|middle|maiden|mother's maiden) name(?: is|:))[ \t]+([a-z][a-z'-]+(?: [a-z][a-z'-]+)?)", 0.75, None, people.person),
-    Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|partner|friend|neighbou?r|boss|roommate|girlfriend|boyfriend|fiancee?|cousin|nephew|niece|grandson|granddaughter|grandmother|grandfather|caregiver|nurse|therapist|guardian|emergency contact|next of kin|pcp|physician|surgeon|provider|attending|oncologist|cardiologist|counsel(?:l)?or|midwife)(?:'s name is| name:?|,| is| was|:| named)? )(" + _PERSON + r")", 0.7, None, people.known),
-    Rule("name", r"\b([A-Z][a-z'-]+(?: [A-Z]\.?)? [A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|ARNP|CRNA|DPM|OD|LPN|CNM|RPh|DVM|MPH|Esq|Jr|Sr|III)\b", 0.85, None, people.person),
-    Rule("name", r"\b([A-Z][A-Za-z'-]+, [A-Z][a-z'-]+(?: [A-Z]\.?)?)\b", 0.75, None, people.last_first),
+    Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|partner|friend|neighbou?r|boss|roommate|girlfriend|boyfriend|fiancee?|cousin|nephew|niece|grandson|granddaughter|grandmother|grandfather|caregiver|nurse|therapist|guardian|emergency contact|next of kin|pcp|physician|surgeon|provider|attending|oncologist|cardiologist|counsel(?:l)?or|midwife)(?:'s name is|,| is| was| named)? )(" + _PERSON + r")", 0.7, None, people.known),
+    Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|name|provider|physician|surgeon|attending|pcp|author|nurse|contact|next of kin|guardian):) ?([A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+)\b", 0.75, None, people.known),
+    Rule("name", r"\b([A-Z][a-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|ARNP|CRNA|DPM|OD|LPN|CNM|RPh|DVM|MPH|Esq|Jr|Sr|III)\b", 0.85, None, people.person),
+    Rule("name", r"\b([A-Z][A-Za-z'-]+, [A-Z][a-z'-]+(?: [A-Z]\b\.?)?)\b", 0.75, None, people.last_first),
     Rule("name", r"\b((?:[A-Z]\. ?){1,2}[A-Z][a-z'-]{2,})\b", 0.6, None, people.surname),
 )  # fmt: skip
 

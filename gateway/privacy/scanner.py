@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.core.classes import DataClass
 from gateway.core.rows import Finding, ScanSummary
@@ -24,48 +24,54 @@ from gateway.privacy.folding import Folded, fold
 from gateway.privacy.health import ENOUGH, HEALTH
 from gateway.privacy.rules import CHECK_LOSS, CONTEXT_GAIN, RULES, Rule, fits_key, key_type
 
-_SEPARATOR = b"\n\x1e\n"
+_SEPARATOR = "\n\x1e\n"
 _WINDOW = 48  # bytes before a match in which context words count
 _PIECE_LOSS = 0.3
-_HEALTH = len(RULES)
 
 
 @lru_cache(maxsize=1)
 def engine() -> Engine:
     """The engine over all rules and the health vocabulary, made once."""
-    return Engine([*(rule.pattern for rule in RULES), HEALTH])
+    return Engine([*(rule.pattern for rule in RULES), *HEALTH])
 
 
 @dataclass(frozen=True, slots=True)
 class RecordScan:
-    """What one record holds. `findings` has every confidence; `complete` False means not scanned."""
+    """What one record holds; `complete` False means not scanned, whatever the findings."""
 
     findings: tuple[Finding, ...]
     health: bool
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Joined:
     """The folded fields of a record, one after the other, so that one pass matches them all."""
 
     fields: list[Field]
-    folded: list[Folded]
+    folded: list[Folded | None]
     starts: list[int]
+    ends: list[int]
     text: bytes
 
     def at(self, position: int) -> int:
         return bisect_right(self.starts, position) - 1
 
 
-def scan_record(raw: Mapping[str, Any], *, line: int = 0, file: int = 0) -> RecordScan:
-    """Scan one record: all its values, keys, roles and tool calls."""
+def scan_record(
+    raw: Mapping[str, Any], *, line: int = 0, file: int = 0, floor: float = THRESHOLD
+) -> RecordScan:
+    """Scan one record: all its values, keys, roles and tool calls, for findings of at least `floor`."""
     joined = _join(raw, engine().tail)
     try:
         hits, health = _hits(joined.text)
     except Silent:
         return RecordScan((), health=False, complete=False)
-    found = [*_confirmed(joined, hits), *_named(joined), *_by_key(joined)]
+    found = [
+        each
+        for each in (*_confirmed(joined, hits), *_named(joined), *_by_key(joined))
+        if each.confidence >= floor
+    ]
     findings = tuple(_finding(joined, each, line, file) for each in _distinct(found))
     return RecordScan(findings, health, complete=True)
 
@@ -92,7 +98,8 @@ class Scanner:
         self._records += 1
         if record.raw is None:
             return
-        result = scan_record(record.raw, line=record.line, file=record.file)
+        lowest = min(self._floor, THRESHOLD)
+        result = scan_record(record.raw, line=record.line, file=record.file, floor=lowest)
         counted = [finding.type for finding in result.findings if finding.confidence >= THRESHOLD]
         self._complete &= result.complete
         self._health += result.health
@@ -119,12 +126,10 @@ def scan(records: Iterable[Record], *, floor: float = THRESHOLD) -> Iterator[Fin
     """Stream the findings of at least `floor`, record by record; nothing is kept."""
     for record in records:
         if record.raw is not None:
-            result = scan_record(record.raw, line=record.line, file=record.file)
-            yield from (finding for finding in result.findings if finding.confidence >= floor)
+            yield from scan_record(record.raw, line=record.line, file=record.file, floor=floor).findings
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """A finding in the joined text."""
 
     field: int
@@ -135,15 +140,16 @@ class _Found:
 
 
 def _join(raw: Mapping[str, Any], tail: bytes) -> _Joined:
-    every, folded, starts, parts, at = list[Field](), list[Folded](), list[int](), list[bytes](), 0
-    for field in fields(raw):
-        plain = fold(field.text)
-        every.append(field)
-        folded.append(plain)
+    every = list(fields(raw))
+    folded = [fold(field.text) for field in every]
+    parts = [plain.text if plain else field.text for plain, field in zip(folded, every, strict=True)]
+    starts, ends, at = list[int](), list[int](), 0
+    for part in parts:
         starts.append(at)
-        parts.append(plain.text)
-        at += len(plain.text) + len(_SEPARATOR)
-    return _Joined(every, folded, starts, _SEPARATOR.join(parts) + tail)
+        at += len(part)
+        ends.append(at)
+        at += len(_SEPARATOR)
+    return _Joined(every, folded, starts, ends, _SEPARATOR.join(parts).encode("ascii") + tail)
 
 
 def _hits(text: bytes) -> tuple[list[Hit], bool]:
@@ -152,26 +158,19 @@ def _hits(text: bytes) -> tuple[list[Hit], bool]:
     Raises:
         Silent: the engine did not look.
     """
-    hits, words = list[Hit](), set[bytes]()
-    for number in engine().which(text):
-        if number != _HEALTH:
-            hits.extend(engine().matches(number, text))
-            continue
-        for hit in engine().matches(number, text):
-            words.add(text[hit.start : hit.end].lower())
-            if len(words) >= ENOUGH:
-                break
-    return hits, len(words) >= ENOUGH
+    present = engine().which(text)
+    hits = [hit for number in present if number < len(RULES) for hit in engine().matches(number, text)]
+    return hits, sum(number >= len(RULES) for number in present) >= ENOUGH
 
 
 def _confirmed(joined: _Joined, hits: Iterable[Hit]) -> Iterator[_Found]:
     """Matches with what checks, neighbours and context make of them."""
     for hit in hits:
         rule, at = RULES[hit.rule], joined.at(hit.start)
-        if rule.type == "name" and people.eponym(joined.text, hit.end):
+        end = min(hit.end, joined.ends[at])  # a line break at a field's end is the separator's
+        if hit.start >= end or (rule.type == "name" and people.eponym(joined.text, end)):
             continue
-        confidence = _confidence(joined, rule, hit, at)
-        yield _Found(at, hit.start, hit.end, rule.type, confidence)
+        yield _Found(at, hit.start, end, rule.type, _confidence(joined, rule, hit, at))
 
 
 def _confidence(joined: _Joined, rule: Rule, hit: Hit, at: int) -> float:
@@ -207,25 +206,33 @@ def _named(joined: _Joined) -> Iterator[_Found]:
 def _by_key(joined: _Joined) -> Iterator[_Found]:
     """Fields that their key gives away, and those that nobody can read."""
     for at, field in enumerate(joined.fields):
-        start, end = joined.starts[at], joined.starts[at] + len(joined.folded[at].text)
+        start, end = joined.starts[at], joined.ends[at]
         if field.known is not None:
             yield _Found(at, start, end, field.known, 0.9)
         elif (told := key_type(field.key)) is not None:
             kind, confidence = told
-            if fits_key(kind, joined.folded[at].text):
+            if fits_key(kind, joined.text[start:end]):
                 yield _Found(at, start, end, kind, confidence)
 
 
 def _distinct(found: list[_Found]) -> list[_Found]:
     """The surest finding of each place, in order; what overlaps a surer one is dropped."""
-    kept: list[_Found] = []
+    kept: list[_Found] = []  # by start, and so by end, as none overlap
     for each in sorted(found, key=lambda f: (-f.confidence, f.start - f.end)):
-        if all(each.end <= other.start or other.end <= each.start for other in kept):
-            kept.append(each)
-    return sorted(kept, key=lambda f: f.start)
+        at = bisect_right(kept, each.start, key=_start)
+        clear_before = at == 0 or kept[at - 1].end <= each.start
+        if clear_before and (at == len(kept) or each.end <= kept[at].start):
+            kept.insert(at, each)
+    return kept
+
+
+def _start(found: _Found) -> int:
+    return found.start
 
 
 def _finding(joined: _Joined, found: _Found, line: int, file: int) -> Finding:
-    field, begin = joined.fields[found.field], joined.starts[found.field]
-    start, end = joined.folded[found.field].span(found.start - begin, found.end - begin)
-    return Finding(line, field.path, start, end, found.type, found.confidence, file)
+    field, begin, folded = joined.fields[found.field], joined.starts[found.field], joined.folded[found.field]
+    start, end = found.start - begin, found.end - begin
+    if folded is not None:
+        start, end = folded.span(start, end)
+    return Finding(line, field.place.path, start, end, found.type, found.confidence, file)
