@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -39,7 +39,9 @@ class Context:
 
 
 def gateway_of(context: typer.Context) -> Gateway:
-    return context.find_object(Context).gateway  # pyright: ignore[reportOptionalMemberAccess]
+    told = context.find_object(Context)
+    assert told is not None, "the root command makes it"  # noqa: S101
+    return told.gateway
 
 
 def print_json(value: Mapping[str, Any] | list[Any]) -> None:
@@ -49,6 +51,16 @@ def print_json(value: Mapping[str, Any] | list[Any]) -> None:
 
 def hint(text: str) -> None:
     err.print(f"[dim]{text}[/dim]", highlight=False, soft_wrap=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something costs money or cannot be undone; without a terminal, `--yes` must say it."""
+    if yes:
+        return
+    if not err.is_terminal:
+        raise SpecError(f"nobody is here to ask: {question}", fix="add --yes to agree")
+    if not typer.confirm(question, err=True):
+        raise typer.Abort
 
 
 def parse_day(text: str | None) -> date | None:
@@ -61,7 +73,7 @@ def parse_day(text: str | None) -> date | None:
 
 
 @contextmanager
-def working(title: str) -> Iterator[Callable[[int, int], None]]:
+def working(title: str) -> Generator[Callable[[int, int], None]]:
     """A bar on stderr for work whose size is known in bytes or steps; silent without a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from gateway import JobSpec
-from gateway.cli import views
+from gateway.cli import scanning, views
 from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, print_json, working
 
 app = typer.Typer(help="datasets: check, show, scan, convert, fetch", no_args_is_help=True)
@@ -31,10 +31,10 @@ def check(context: typer.Context, spec: SpecFile, as_json: JsonFlag = False) -> 
         print_json(report.to_json())
     else:
         out.print(f"{report.used:,} of {report.rows:,} rows can be used", highlight=False)
-        rows = ((item.code, item.count, item.first, item.text, item.fix) for item in report.reasons)
-        if report.reasons:
-            views.table(out, ("reason", "rows", "first", "what", "what to do"), rows)
-    raise typer.Exit(1 if report.refused else 0)
+        rows = ((p.code, p.count, f"{p.file}, line {p.line}", p.path, p.text, p.fix) for p in report.problems)
+        if report.problems:
+            views.table(out, ("reason", "rows", "first", "field", "what", "what to do"), rows)
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command("show")
@@ -63,16 +63,20 @@ def scan(
     context: typer.Context,
     spec: SpecFile,
     as_json: JsonFlag = False,
+    every: Annotated[bool, typer.Option("--all", help="findings below the threshold too, in JSON")] = False,
 ) -> None:
-    """Look for personal and health data. Prints types and counts, never the text.
+    """Look for personal and health data. Prints types, places and counts, never the text.
 
-    Example: tunegate data scan job.yaml
+    Examples:
+      tunegate data scan job.yaml
+      tunegate data scan job.yaml --json --all
     """
-    with working("scanning") as update:
-        report = gateway_of(context).data.scan(JobSpec.from_yaml(spec), on_progress=update)
+    asked = JobSpec.from_yaml(spec)
     if as_json:
-        print_json(report.to_json())
+        scanning.print_as_found(gateway_of(context), asked, every=every)
         return
+    with working("scanning") as update:
+        report, _ = gateway_of(context).data.scan(asked, on_progress=update)
     out.print(
         f"class found: [bold]{report.detected}[/bold]; "
         f"{report.flagged:,} of {report.records:,} records flagged",

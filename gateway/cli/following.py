@@ -1,18 +1,18 @@
-"""A live view of one job: state, loss, tokens per second, time to go."""
+"""A live view of one job: what it does, loss, tokens per second, time to go."""
 
 from __future__ import annotations
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-from gateway import Gateway, JobHandle
+from gateway import JobHandle
 from gateway.cli.console import err
 from gateway.cli.views import duration
 
 
-def follow(gateway: Gateway, job: JobHandle) -> None:
-    """Reconcile the job to its end, evaluation included, showing how far it is.
+def follow(job: JobHandle) -> None:
+    """See the job to its end, evaluation included, showing how far it is.
 
-    Without a terminal, one line is printed on stderr whenever the state changes.
+    Without a terminal, one line is printed on stderr whenever what it does changes.
     """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(
@@ -23,13 +23,13 @@ def follow(gateway: Gateway, job: JobHandle) -> None:
 
         def show(current: JobHandle) -> None:
             nonlocal said
-            if current.phase != said and not err.is_terminal:
-                err.print(f"{current.id}  {current.phase}", highlight=False)
-            said = current.phase
+            if current.doing != said and not err.is_terminal:
+                err.print(f"{current.id}  {current.doing}", highlight=False, markup=False, soft_wrap=True)
+            said = current.doing
             progress = current.progress
             bar.update(
                 task,
-                description=current.phase,
+                description=said,
                 completed=progress.step if progress else None,
                 total=progress.steps if progress else None,
                 detail=detail(current),
@@ -39,6 +39,7 @@ def follow(gateway: Gateway, job: JobHandle) -> None:
 
 
 def detail(job: JobHandle) -> str:
+    """Loss, speed and time to go, as far as they are known."""
     progress = job.progress
     if progress is None:
         return ""

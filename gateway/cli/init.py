@@ -32,7 +32,7 @@ def init(
     """
     asking = err.is_terminal and data is None
     if asking:
-        data = typer.prompt("File with your rows (jsonl, csv, parquet)", err=True)
+        data = _ask("File with your rows (jsonl, csv, parquet)", None)
     starter = gateway_of(context).starter(
         data=data or "data.jsonl",
         model=model,
@@ -43,9 +43,14 @@ def init(
     )
     if asking and starter.columns and not (prompt and completion):
         err.print(f"columns found: {', '.join(starter.columns)}", highlight=False, markup=False)
-        prompt = typer.prompt("Column with the input", default=starter.prompt, err=True)
-        completion = typer.prompt("Column with the answer", default=starter.completion, err=True)
-        starter = starter.with_columns(prompt, completion)
+        starter = starter.with_columns(
+            _ask("Column with the input", starter.prompt), _ask("Column with the answer", starter.completion)
+        )
     for path in starter.write(force=force):
         typer.echo(str(path))
     hint(f"next: tunegate plan {to / 'job.yaml'}")
+
+
+def _ask(question: str, default: str | None) -> str:
+    answer: str = typer.prompt(question, default=default, err=True)
+    return answer

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from gateway.cli import following, views
-from gateway.cli.console import JsonFlag, err, gateway_of, out, print_json
-from gateway.core.errors import Unsupported
+from gateway.cli.console import JsonFlag, confirm, err, gateway_of, out, print_json
+from gateway.core.errors import SpecError, Unsupported
 
 app = typer.Typer(help="jobs: list, follow, cancel, resume, and what they left", no_args_is_help=True)
 
@@ -46,18 +46,18 @@ def show(
       tunegate jobs show job_01j…
       tunegate jobs show job_01j… --follow
     """
-    gateway = gateway_of(context)
-    found = gateway.jobs.get(job)
+    found = gateway_of(context).jobs.get(job)
     if follow:
-        following.follow(gateway, found)
+        following.follow(found)
     if as_json:
         print_json(found.to_json())
         return
     views.result(out, found)
-    if found.progress and not found.done:
-        out.print(following.detail(found), highlight=False)
+    if not found.done:
+        out.print(f"{found.doing}  {following.detail(found)}".rstrip(), highlight=False, markup=False)
     if found.error:
-        out.print(f"{found.error['message']}\n  → {found.error.get('fix')}", markup=False, soft_wrap=True)
+        fix = found.error.get("fix") or f"see `tunegate jobs events {found.id}`"
+        out.print(f"{found.error['message']}\n  → {fix}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("events")
@@ -126,14 +126,48 @@ def pause(context: typer.Context, job: JobId) -> None:
 
 
 @app.command("resume")
-def resume(context: typer.Context, job: JobId) -> None:
-    """Resume a paused job, or try a failed one again where its backend can continue.
+def resume(
+    context: typer.Context,
+    job: JobId,
+    remote_id: Annotated[
+        str | None, typer.Option(help="what a job that waits for you is called at its backend", metavar="ID")
+    ] = None,
+    not_there: Annotated[
+        bool, typer.Option("--not-there", help="you looked, and the backend has no such job: submit it again")
+    ] = False,
+) -> None:
+    """Resume a paused job, try a failed one again, or answer what a job waits for you to say.
 
-    Example: tunegate jobs resume job_01j…
+    Examples:
+      tunegate jobs resume job_01j…
+      tunegate jobs resume job_01j… --remote-id ftjob-abc123
+      tunegate jobs resume job_01j… --not-there
+    """
+    if remote_id and not_there:
+        raise SpecError("--remote-id and --not-there say opposite things", fix="give one of them")
+    found = gateway_of(context).jobs.get(job)
+    if remote_id or not_there:
+        found.answer(remote_id)
+    else:
+        found.resume()
+    err.print(f"{found.id}  {found.phase}", highlight=False)
+    found.raise_if_failed()
+
+
+@app.command("purge")
+def purge(
+    context: typer.Context,
+    job: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without asking")] = False,
+) -> None:
+    """Delete what an ended job left, at its backend and here: data files, adapter, logs. Records stay.
+
+    Example: tunegate jobs purge job_01j… --yes
     """
     found = gateway_of(context).jobs.get(job)
-    found.resume()
-    err.print(f"{found.id}  {found.phase}", highlight=False)
+    confirm(f"Delete the data files, the model and the logs of {found.id} ({found.name})?", yes=yes)
+    found.purge()
+    err.print(f"{found.id}  what it left is deleted; its plan and records are kept", highlight=False)
 
 
 @app.command("artifacts")
@@ -172,7 +206,15 @@ def work(
         time.sleep(timedelta(seconds=2).total_seconds())
 
 
-@app.command("approve", hidden=True)
-def approve(_job: JobId) -> None:
-    """Not built yet."""
-    raise Unsupported("approvals are not built yet", fix="what is built: `tunegate jobs --help`")
+def _later(name: str) -> None:
+    """A command whose room is not built yet, and says so."""
+
+    @app.command(name, hidden=True, help="not built yet")
+    def later(_job: JobId) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise Unsupported(
+            f"`tunegate jobs {name}` is not built yet", fix="what is built: `tunegate jobs --help`"
+        )
+
+
+for _name in ("approve", "deploy", "undeploy"):
+    _later(_name)

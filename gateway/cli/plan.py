@@ -7,9 +7,20 @@ from typing import Annotated
 
 import typer
 
-from gateway import Gateway, JobHandle, JobSpec, Plan
+from gateway import JobHandle, JobSpec, Plan
 from gateway.cli import following, views
-from gateway.cli.console import AsOf, JsonFlag, err, gateway_of, hint, out, parse_day, print_json, working
+from gateway.cli.console import (
+    AsOf,
+    JsonFlag,
+    confirm,
+    err,
+    gateway_of,
+    hint,
+    out,
+    parse_day,
+    print_json,
+    working,
+)
 from gateway.core.errors import SpecError
 
 SpecFile = Annotated[Path, typer.Argument(help="the job spec, YAML", metavar="SPEC", show_default=False)]
@@ -56,7 +67,6 @@ def run(
     context: typer.Context,
     spec: SpecFile,
     as_json: JsonFlag = False,
-    as_of: AsOf = None,
     detach: Annotated[bool, typer.Option("--detach", help="return once the job is dispatched")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="spend money without asking")] = False,
 ) -> None:
@@ -72,42 +82,43 @@ def run(
     gateway = gateway_of(context)
     asked = JobSpec.from_yaml(spec)
     with working("reading the data") as update:
-        made = gateway.plan(asked, as_of=parse_day(as_of), on_progress=update)
+        made = gateway.plan(asked, on_progress=update)
     views.plan(err if as_json else out, made)
     chosen = gateway.check(made)
-    if chosen.estimate.training_usd is not None and not yes:
-        _confirm(f"Spend about ${chosen.estimate.training_usd.likely} on training at {chosen.key}?")
+    if chosen.estimate.training_usd is not None:
+        confirm(f"Spend about ${chosen.estimate.training_usd.likely} on training at {chosen.key}?", yes=yes)
     job = gateway.dispatch(asked, made)
     if detach:
-        _say_how_to_follow(job)
+        job.start()
+        if job.started:
+            _say_how_to_follow(job)
     else:
-        _follow(gateway, job)
+        _follow(job)
     if as_json:
         print_json(job.to_json())
     elif not detach:
         views.result(out, job)
     job.raise_if_failed()
+    if job.phase == "cancelled":
+        raise typer.Abort
 
 
-def _follow(gateway: Gateway, job: JobHandle) -> None:
+def _follow(job: JobHandle) -> None:
     try:
-        following.follow(gateway, job)
+        following.follow(job)
     except KeyboardInterrupt:
         _say_how_to_follow(job)
         raise
 
 
 def _say_how_to_follow(job: JobHandle) -> None:
-    err.print(f"\nThe job goes on without this command: [bold]{job.id}[/bold]", highlight=False)
-    hint(f"follow it with `tunegate jobs show {job.id}`, end it with `tunegate jobs cancel {job.id}`")
-
-
-def _confirm(question: str) -> None:
-    """Paid dispatch needs a yes; without a terminal it needs `--yes`."""
-    if not err.is_terminal:
-        raise SpecError("this would spend money, and nobody is here to ask", fix="add --yes to agree")
-    if not typer.confirm(question, err=True):
-        raise typer.Abort
+    if job.started:
+        err.print(f"\nThe job goes on without this command: [bold]{job.id}[/bold]", highlight=False)
+        hint(f"follow it with `tunegate jobs show {job.id} --follow`")
+    else:
+        err.print(f"\nThe job is kept, and not started yet: [bold]{job.id}[/bold]", highlight=False)
+        hint(f"go on with `tunegate jobs work --job {job.id}`")
+    hint(f"end it with `tunegate jobs cancel {job.id}`")
 
 
 def _print_translation(made: Plan, backend: str) -> None:

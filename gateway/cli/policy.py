@@ -68,6 +68,15 @@ def test(
     Example: tunegate policy test policies/cases.yaml
     """
     results = gateway_of(context).policy.test(cases)
-    rows = (("ok" if r.passed else "WRONG", r.name, r.expected, r.got) for r in results)
-    views.table(out, ("", "case", "expected", "got"), rows)
+    rows = (
+        (
+            "ok" if result.passed else "WRONG",
+            result.name,
+            result.expected,
+            "allow" if result.decision.allowed else "deny",
+            ", ".join(ground.rule for ground in result.decision.grounds),
+        )
+        for result in results
+    )
+    views.table(out, ("", "case", "expected", "got", "rules"), rows)
     raise typer.Exit(0 if all(result.passed for result in results) else 1)

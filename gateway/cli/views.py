@@ -189,11 +189,14 @@ def result(console: Console, job: JobHandle) -> None:
     shown = job.to_json()
     style = "green" if shown["state"] == "succeeded" else "red"
     console.print(f"\n[bold]{job.id}[/bold]  [{style}]{shown['state']}[/{style}]", highlight=False)
-    evaluation: Mapping[str, Any] = shown.get("evaluation") or {}
+    evaluation = job.evaluation
     if shown.get("metrics"):
         _metrics(console, shown["metrics"], evaluation)
     elif evaluation.get("status") == "failed":
-        console.print(f"[yellow]evaluation failed[/yellow]: {escape(str(evaluation.get('error')))}")
+        error: Mapping[str, Any] = evaluation.get("error") or {}
+        console.print(
+            f"[yellow]evaluation failed[/yellow]: {escape(str(error.get('message')))}", highlight=False
+        )
     for artifact in shown.get("artifacts") or ():
         console.print(
             f"[bold]{artifact['kind']}[/bold]  {escape(artifact['uri'])}", highlight=False, soft_wrap=True
@@ -202,15 +205,17 @@ def result(console: Console, job: JobHandle) -> None:
         console.print(f"[bold]record[/bold]  {escape(str(shown['record']))}", highlight=False, soft_wrap=True)
 
 
-def _metrics(console: Console, metrics: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+def _metrics(
+    console: Console, metrics: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]
+) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("metric")
     for column in ("base", "tuned", "difference"):
         table.add_column(column, justify="right")
     table.add_column("in words", ratio=1)
     words: Mapping[str, str] = evaluation.get("words") or {}
-    for name, tuned in (metrics.get("tuned") or {}).items():
-        base, difference = ((metrics.get(part) or {}).get(name) for part in ("base", "difference"))
+    for name, tuned in metrics["tuned"].items():
+        base, difference = metrics["base"].get(name), metrics["difference"].get(name)
         table.add_row(name, interval(base), interval(tuned), interval(difference), words.get(name, ""))
     console.print(table)
 

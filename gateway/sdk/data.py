@@ -40,16 +40,25 @@ class Datasets:
         spec: JobSpec,
         *,
         on_finding: Callable[[Finding], None] | None = None,
+        every: bool = False,
         on_progress: OnProgress | None = None,
-    ) -> ScanSummary:
-        """Look for personal and health data; types, places and counts, never the text."""
+    ) -> tuple[ScanSummary, int]:
+        """Look for personal and health data; types, places and counts, never the text.
+
+        Args:
+            on_finding: told every finding at or above the flag threshold, as it is found.
+            every: tell those below the threshold too; they count for nothing.
+
+        Returns:
+            What was found, and how many bytes were looked at.
+        """
         from gateway.data import open_dataset, run_pass
-        from gateway.privacy import Scanner
+        from gateway.privacy import THRESHOLD, Scanner
 
         dataset = open_dataset(spec.data, spec.folder, task=spec.task)
-        scanner = Scanner(on_finding=on_finding)
+        scanner = Scanner(on_finding=on_finding, floor=0.0 if every else THRESHOLD)
         run_pass(dataset, [scanner], on_progress)
-        return scanner.summary()
+        return scanner.summary(), dataset.bytes
 
     def show(self, spec: JobSpec, *, backend: str = "local", number: int = 2) -> Iterator[tuple[int, Pieces]]:
         """Examples exactly as the model sees them: (line, pieces); True marks trained text."""

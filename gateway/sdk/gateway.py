@@ -13,6 +13,7 @@ from gateway.core.spec import JobSpec
 from gateway.sdk.books import Backends, Costs, Models, Policy, Records
 from gateway.sdk.data import Datasets
 from gateway.sdk.jobs import JobHandle, Jobs
+from gateway.sdk.options import with_defaults
 from gateway.sdk.planning import chosen_or_raise, make_plan
 from gateway.sdk.rooms import Rooms
 from gateway.sdk.starter import Starter, make_starter
@@ -84,24 +85,23 @@ class Gateway:
         return chosen_or_raise(plan)
 
     def run(self, spec: JobSpec | str | Path, *, on_progress: OnProgress | None = None) -> JobHandle:
-        """Plan, and dispatch to the chosen candidate. Returns at once; `wait()` sees it through.
+        """Plan, and dispatch to the chosen candidate. Returns when the backend has the job, which then
+        goes on by itself; `wait()` sees it through.
 
         Raises:
             PolicyDenied, OverBudget, NothingCanRun: nothing was dispatched, and why.
         """
         asked = _spec(spec)
-        return self.dispatch(asked, self.plan(asked, on_progress=on_progress))
+        return self.dispatch(asked, self.plan(asked, on_progress=on_progress)).start()
 
     def dispatch(self, spec: JobSpec, plan: Plan) -> JobHandle:
-        """Dispatch a plan's chosen candidate, once: the decision is recorded and the budget reserved
-        before anything is sent.
+        """Make a plan's choice a job: the decision is recorded and the budget reserved. Nothing is sent
+        yet; the job's `start()` or `wait()` does that, once.
 
         Raises:
             SpecError: the plan was made from another spec.
-            PolicyDenied, OverBudget, NothingCanRun: nothing was dispatched, and why.
+            PolicyDenied, OverBudget, NothingCanRun: there is no job, and why.
         """
-        from gateway.sdk.options import with_defaults
-
         chosen = chosen_or_raise(plan)
         asked = with_defaults(spec, self._rooms.settings.options)
         if plan.spec_hash != asked.hash():

@@ -10,16 +10,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.errors import BackendError, Unsupported
+from gateway.core.errors import StoreConflict, Unsupported
 from gateway.core.html import progress_html
-from gateway.core.job import Artifact, Event, JobState, Progress
+from gateway.core.job import Artifact, Event, JobState, Progress, RemoteRef
 from gateway.core.plan import CandidateKey
 from gateway.jobs.model import Job
+from gateway.sdk.endings import failure, purge
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
 
 OnUpdate = Callable[["JobHandle"], None]
+
+_NOT_STARTED = (JobState.PLANNED, JobState.STAGING, JobState.SUBMITTING)
 
 
 class JobHandle:
@@ -28,6 +31,7 @@ class JobHandle:
     def __init__(self, rooms: Rooms, job: Job) -> None:
         self._rooms = rooms
         self._job = job
+        self._evaluated: Progress | None = None
 
     @property
     def id(self) -> str:
@@ -49,6 +53,22 @@ class JobHandle:
         return str(self._job.state)
 
     @property
+    def doing(self) -> str:
+        """The phase; while nothing is trained yet, what the run last told of its preparations."""
+        event = self._preparing()
+        return event.text if event else self.phase
+
+    @property
+    def started(self) -> bool:
+        """The backend has the job: it goes on without us."""
+        return self._job.state not in (*_NOT_STARTED, JobState.AWAITING_APPROVAL)
+
+    @property
+    def needs_person(self) -> bool:
+        """Nothing goes on until somebody does what `error` says."""
+        return self._job.waits_for_a_person and self._job.error is not None
+
+    @property
     def done(self) -> bool:
         """Nothing is left to do: trained (or ended otherwise), evaluated, recorded."""
         return self._job.closed
@@ -59,6 +79,13 @@ class JobHandle:
 
     @property
     def progress(self) -> Progress | None:
+        """How far it is: steps of training, answers of evaluation, hundredths of preparations."""
+        if self.phase == "evaluating":
+            return self._evaluated
+        event = self._preparing()
+        share = event.data.get("share") if event else None
+        if isinstance(share, int | float):
+            return Progress(step=round(100 * share), steps=100)
         return self._job.progress
 
     @property
@@ -102,7 +129,20 @@ class JobHandle:
             if tell is not None:
                 tell(self)
 
-        self._job = self._rooms.reconciler.follow(self.id, seen, longest_pause_s=1.0)
+        def evaluating(done: int, total: int) -> None:
+            self._evaluated = Progress(step=done, steps=total)
+            if tell is not None:
+                tell(self)
+
+        with self._rooms.dispatch.telling(self.id, evaluating):
+            self._job = self._rooms.reconciler.follow(self.id, seen, longest_pause_s=1.0)
+        return self
+
+    def start(self) -> JobHandle:
+        """Take the job to where its backend has it, and goes on without us; or to what prevents that."""
+        self._job = self._rooms.reconciler.follow(
+            self.id, until=lambda job: job.state not in _NOT_STARTED, longest_pause_s=1.0
+        )
         return self
 
     def events(self, *, after: str | None = None) -> tuple[Event, ...]:
@@ -136,8 +176,41 @@ class JobHandle:
         return self.refresh()
 
     def resume(self) -> JobHandle:
-        self._rooms.reconciler.resume(self.id)
-        return self.refresh()
+        """Go on with a paused job, or try a failed one again, within the settings' budgets.
+
+        Raises:
+            OverBudget: the failed job's money was meanwhile given to others.
+            StoreConflict: the job was cancelled or has succeeded.
+        """
+        self._rooms.reconciler.resume(self.id, self._rooms.caps)
+        return self.start()
+
+    def answer(self, remote_id: str | None) -> JobHandle:
+        """Say what a look at the backend found, for a job that waits for it: its id there, or None
+        where there is no such job and it is to be submitted again.
+
+        Raises:
+            StoreConflict: the job does not wait for an answer.
+        """
+        remote = RemoteRef(self._job.backend, remote_id) if remote_id else None
+        self._rooms.reconciler.answer(self.id, remote)
+        return self.start()
+
+    def purge(self) -> JobHandle:
+        """Delete what the job left, at its backend and here. Its plan, events and records stay.
+
+        Raises:
+            StoreConflict: it has not ended yet.
+            BackendError, Unsupported: the backend could not delete its part; nothing was deleted here.
+        """
+        if not self.done:
+            raise StoreConflict(
+                f"a job that is {self.phase} cannot be purged",
+                place=self.id,
+                fix=f"end it first: `tunegate jobs cancel {self.id}`",
+            )
+        self._job = purge(self._rooms, self._job)
+        return self
 
     def logs(self, lines: int = 100) -> builtins.list[str]:
         """The last lines of the training process's log, where it runs on this machine."""
@@ -150,17 +223,13 @@ class JobHandle:
             return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
 
     def raise_if_failed(self) -> None:
-        """Raises:
-        BackendError: the job has failed.
+        """Raise what the job failed with, or waits for a person with; nothing where it went well.
+
+        Raises:
+            TunegateError: of the class its error had, so that exit code and meaning are the same.
         """
-        if self.state is JobState.FAILED:
-            error = self.error or {}
-            raise BackendError(
-                str(error.get("message") or "the job failed"),
-                backend=self._job.backend,
-                place=self.id,
-                fix=error.get("fix") or f"see `tunegate jobs events {self.id}`",
-            )
+        if self.state is JobState.FAILED or self.needs_person:
+            raise failure(self._job)
 
     def to_json(self) -> dict[str, Any]:
         """The stable JSON of `tunegate jobs show --json`."""
@@ -170,7 +239,14 @@ class JobHandle:
         return f"<JobHandle {self.id} {self.phase}>"
 
     def _repr_html_(self) -> str:
-        return progress_html(self.id, self.phase, self.progress)
+        """How a notebook shows a job: a bar."""
+        return progress_html(self.id, self.doing, self.progress)
+
+    def _preparing(self) -> Event | None:
+        """The run's last word before its first step; None once it trains."""
+        if self.state is not JobState.RUNNING or self._job.progress is not None:
+            return None
+        return next((event for event in reversed(self.events()) if "share" in event.data), None)
 
 
 class Jobs:
@@ -206,4 +282,8 @@ def _notebook_bar() -> OnUpdate | None:
     from IPython.display import HTML, display  # pyright: ignore  # in a notebook it is there
 
     shown: Any = display(HTML(""), display_id=True)  # pyright: ignore
-    return lambda job: shown.update(HTML(job._repr_html_()))
+
+    def show(job: JobHandle) -> None:
+        shown.update(HTML(job._repr_html_()))  # pyright: ignore  # what the notebook would call itself
+
+    return show
