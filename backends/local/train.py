@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import shutil
 import signal
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -27,24 +25,29 @@ from typing import Any
 
 import torch
 from filelock import Timeout
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from backends.local import models
 from backends.local.checkpoint import load_checkpoint, save_checkpoint, trainable
 from backends.local.environment import cpu_threads
-from backends.local.files import read_rows, sha256_of
-from backends.local.render import IGNORE, Template, Unrenderable, shorten
+from backends.local.examples import Example, batches, micro_batches, tokenise, trained_tokens
+from backends.local.files import sha256_of
+from backends.local.network import (
+    Loss,
+    load_base,
+    loss_function,
+    precision,
+    refuse_foreign_tokenizer,
+    with_adapter,
+)
+from backends.local.render import Template
 from backends.local.run import Run, append_json, read_jsonl, sync_folder, write_bytes, write_json
-from gateway.core.errors import BackendError, DataError, TunegateError
+from gateway.core.errors import BackendError, TunegateError
 from gateway.core.spec import canonical_sha256
 
 INTERRUPTED, IN_USE = 75, 76
 WARMUP_SHARE = 0.05
 MAX_GRAD_NORM = 1.0
 CHECKPOINT_EVERY_S = 300.0
-BUCKET_STEPS = 16  # rows of this many steps are sorted by length together
-SMALL_ON_CPU = 100_000_000  # below, casting to bf16 and back costs a CPU more than it saves
 
 
 class Interrupted(Exception):
@@ -52,15 +55,26 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One row as int32 tensors of its length: tokens, and labels as `render` makes them."""
+class Setup:
+    """Everything the loop works with. `belongs_to` names configuration, data and base by hash."""
 
-    ids_T: Tensor
-    labels_T: Tensor
+    body: Mapping[str, Any]
+    rows: Sequence[Example]
+    validation: Sequence[Example]
+    template: Template
+    model: Any
+    optimizer: torch.optim.Optimizer
+    loss_of: Loss
+    precision: str
+    belongs_to: Mapping[str, str]
 
     @property
-    def length(self) -> int:
-        return len(self.ids_T)
+    def steps(self) -> int:
+        return self.body["epochs"] * self.steps_an_epoch
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return math.ceil(len(self.rows) / self.body["batch_size"])
 
 
 def train(run: Run, stop_asked: Callable[[], bool]) -> None:
@@ -70,281 +84,112 @@ def train(run: Run, stop_asked: Callable[[], bool]) -> None:
         Interrupted: `stop_asked` turned true; a checkpoint was written.
         TunegateError: training cannot go on; the error says why and what to do.
     """
-    config = run.config
-    body = config["body"]
     began = time.monotonic()
-    torch.set_num_threads(cpu_threads())
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    # -- base and rows ------------------------------------------------------------------------------
     run.set_status("preparing")
-    folder = models.ensure(body["model"]["id"], Path(config["home"]), _tell_building(run))
-    template = Template.load(folder, body["model"]["name"])
-    rows = _tokenise(run, "train", template)
-    validation = _tokenise(run, "validation", template) if "validation" in config["files"] else []
-    belongs_to = {
-        "configuration": canonical_sha256(body),
-        "data": config["files"]["train"]["sha256"],
-        "base": models.revision(folder),
-    }
-
-    # -- model, adapter, optimizer ------------------------------------------------------------------
-    dtype = _precision(body["precision"], device, folder)
-    torch.manual_seed(body["seed"])  # pyright: ignore[reportUnknownMemberType]
-    model = _with_adapter(_load_base(folder, dtype, device), body, body["model"]["name"])
-    parameters = list(trainable(model).values())
-    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0)
-    loss_of = _loss_function(model, rows[0], device, dtype)
-
-    # -- steps --------------------------------------------------------------------------------------
-    epochs, batch_size = body["epochs"], body["batch_size"]
-    steps = epochs * math.ceil(len(rows) / batch_size)
-    done = load_checkpoint(run, model, optimizer, belongs_to)
+    setup = prepare(run)
+    body, steps = setup.body, setup.steps
+    done = load_checkpoint(run, setup.model, setup.optimizer, setup.belongs_to)
     _forget_metrics_after(run, done)
     run.set_status("training")
-    run.event(
-        "info", "training", "training goes on" if done else "training begins",
-        step=done, steps=steps, rows=len(rows), tokens=sum(row.length for row in rows),
-        trained_tokens=sum(_trained(row) for row in rows), device=str(device),
-        precision=str(dtype).removeprefix("torch."), trainable_parameters=sum(p.numel() for p in parameters),
-        threads=torch.get_num_threads(), base_revision=belongs_to["base"],
-    )  # fmt: skip
+    _tell_start(run, setup, done)
     every = body.get("checkpoint_steps") or max(20, steps // 10)
     clock = _Clock(done, steps)
     saved_at = time.monotonic()
-    model.train()
-    for step, batch in enumerate(_batches(rows, epochs, batch_size, body["seed"]), 1):
+    for step, batch in enumerate(batches(setup.rows, body["epochs"], body["batch_size"], body["seed"]), 1):
         if step <= done:
             continue
-        # Dropout follows from seed and step alone: a run that was killed draws the same numbers.
-        torch.manual_seed(body["seed"] * 1_000_003 + step)  # pyright: ignore[reportUnknownMemberType]
-        rate = _rate(body["learning_rate"], step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        trained = sum(_trained(row) for row in batch)
-        loss = 0.0
-        for micro in _micro_batches(batch, body["micro_batch_tokens"]):
-            part = loss_of(micro) / trained
-            part.backward()  # pyright: ignore[reportUnknownMemberType]
-            loss += part.item()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM).item()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise _diverged(step)
-        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-        optimizer.zero_grad()
+        figures = take_step(setup, step, batch)
         clock.passed(step, sum(row.length for row in batch))
         append_json(
-            run.folder / "metrics.jsonl",
-            {"step": step, "steps": steps, "loss": loss, "lr": rate, "grad_norm": norm, **clock.to_json()},
+            run.folder / "metrics.jsonl", {"step": step, "steps": steps, **figures, **clock.to_json()}
         )
-        if validation and step % (steps // epochs) == 0:
-            _validate(run, step, validation, loss_of, model, body["micro_batch_tokens"])
+        if setup.validation and step % setup.steps_an_epoch == 0:
+            _validate(run, step, setup)
         stop = stop_asked()
         if stop or step % every == 0 or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-            save_checkpoint(run, step, model, optimizer, belongs_to)
+            save_checkpoint(run, step, setup.model, setup.optimizer, setup.belongs_to)
             saved_at = time.monotonic()
         if stop:
             raise Interrupted
-
-    # -- what is left behind ------------------------------------------------------------------------
-    _save_adapter(run, model, template, belongs_to)
-    run.event(
-        "info", "trained", "training has ended", steps=steps, seconds=round(time.monotonic() - began, 1)
-    )
+    _save_adapter(run, setup.model, setup.template, setup.belongs_to)
+    seconds = round(time.monotonic() - began, 1)
+    run.event("info", "trained", "training has ended", steps=steps, seconds=seconds)
     run.set_status("succeeded")
 
 
-# -- rows ------------------------------------------------------------------------------------------
+def prepare(run: Run) -> Setup:
+    """Base and rows, then model, adapter, optimizer and loss, all seeded."""
+    config = run.config
+    body = config["body"]
+    torch.set_num_threads(body.get("threads") or cpu_threads())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Deterministic mode also fills every fresh tensor, to find bugs of torch's own: a tenth of a small step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    name = body["model"]["name"]
+    folder = models.ensure(body["model"]["id"], Path(config["home"]), _tell_building(run))
+    template = Template.load(folder, name)
+    rows = tokenise(run, "train", template)
+    validation = tokenise(run, "validation", template) if "validation" in config["files"] else []
+
+    dtype = precision(body["precision"], device, folder)
+    torch.manual_seed(body["seed"])  # pyright: ignore[reportUnknownMemberType]
+    base = load_base(folder, dtype, device)
+    refuse_foreign_tokenizer(base, template.tokenizer, name)
+    model = with_adapter(base, body, name)
+    loss_of = loss_function(model, rows[0], device, dtype)
+    model.train()
+    return Setup(
+        body=body,
+        rows=rows,
+        validation=validation,
+        template=template,
+        model=model,
+        optimizer=torch.optim.AdamW(trainable(model).values(), lr=0.0, weight_decay=0.0),
+        loss_of=loss_of,
+        precision=str(dtype).removeprefix("torch."),
+        belongs_to={
+            "configuration": canonical_sha256(body),
+            "data": config["files"]["train"]["sha256"],
+            "base": models.revision(folder),
+        },
+    )
 
 
-def _tokenise(run: Run, split: str, template: Template) -> list[Example]:
-    """Every row of a split as tensors; rows that cannot be used are counted by reason.
+def take_step(setup: Setup, step: int, batch: Sequence[Example]) -> dict[str, float]:
+    """One optimizer step over the batch, in as many passes as fit; its loss, rate and gradient norm.
 
     Raises:
-        DataError: the file changed since it was staged, or no row can be used.
+        BackendError: the loss or the gradient is no number any more.
     """
-    config = run.config
-    file, body = config["files"][split], config["body"]
-    path = Path(file["path"])
-    if sha256_of(path) != file["sha256"]:
-        raise DataError("the file changed after it was staged", place=str(path), fix="plan and run again")
-    examples: list[Example] = []
-    refused: Counter[str] = Counter()
-    shortened = 0
-    for row in read_rows(path):
-        try:
-            rendered = template.render(row)
-            if len(rendered.input_ids) > body["max_length"] and body["too_long"] == "refuse":
-                raise Unrenderable("too_long", "longer than max_length")
-            cut = shorten(rendered, body["max_length"])
-            if not cut.trained:
-                raise Unrenderable("nothing_to_train", "no turn of the assistant is trained")
-        except Unrenderable as reason:
-            refused[reason.reason] += 1
-            continue
-        shortened += cut is not rendered
-        ids, labels = (torch.tensor(part, dtype=torch.int32) for part in (cut.input_ids, cut.labels))
-        examples.append(Example(ids, labels))
-    level = "warning" if refused or shortened else "info"
-    run.event(
-        level, "rows",
-        f"{split}: {len(examples)} rows used, {sum(refused.values())} refused, {shortened} shortened",
-        split=split, used=len(examples), refused=dict(refused), shortened=shortened,
-    )  # fmt: skip
-    if not examples:
-        reasons = ", ".join(f"{reason} × {count}" for reason, count in refused.items()) or "the file is empty"
-        raise DataError(f"no row of the {split} split can be used: {reasons}", place=str(path))
-    return examples
+    body, optimizer = setup.body, setup.optimizer
+    # Dropout follows from seed and step alone: a run that was killed draws the same numbers.
+    torch.manual_seed(body["seed"] * 1_000_003 + step)  # pyright: ignore[reportUnknownMemberType]
+    rate = _rate(body["learning_rate"], step, setup.steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    trained = sum(trained_tokens(row) for row in batch)
+    loss = 0.0
+    for micro in micro_batches(batch, body["micro_batch_tokens"]):
+        part = setup.loss_of(micro) / trained
+        part.backward()  # pyright: ignore[reportUnknownMemberType]
+        loss += part.item()
+    norm = torch.nn.utils.clip_grad_norm_(trainable(setup.model).values(), MAX_GRAD_NORM).item()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise _diverged(step)
+    optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+    optimizer.zero_grad()
+    return {"loss": loss, "lr": rate, "grad_norm": norm}
 
 
-def _trained(row: Example) -> int:
-    return int((row.labels_T[1:] != IGNORE).sum())
-
-
-def _batches(rows: Sequence[Example], epochs: int, size: int, seed: int) -> Iterator[list[Example]]:
-    """Rows of one optimizer step each, the same for the same seed: shuffled, then rows of similar
-    length brought together so that little is padding, then the steps shuffled."""
-    for epoch in range(epochs):
-        order = random.Random(f"{seed}:{epoch}")  # noqa: S311  not for secrets
-        shuffled = order.sample(range(len(rows)), len(rows))
-        window = size * BUCKET_STEPS
-        steps: list[list[Example]] = []
-        by_length: list[int] = []
-        for begin in range(0, len(shuffled), window):
-            by_length += sorted(shuffled[begin : begin + window], key=lambda index: rows[index].length)
-        for begin in range(0, len(by_length), size):
-            steps.append([rows[index] for index in by_length[begin : begin + size]])
-        order.shuffle(steps)
-        yield from steps
-
-
-def _micro_batches(batch: Sequence[Example], tokens: int) -> Iterator[list[Example]]:
-    """Parts of a step that fit one forward pass: rows × longest row ≤ `tokens`."""
-    part: list[Example] = []
-    for row in sorted(batch, key=lambda row: row.length):
-        if part and row.length * (len(part) + 1) > tokens:
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part
-
-
-def _padded(rows: Sequence[Example], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and labels, int64, rows × longest row. Padding comes last, where a causal model cannot
-    see it, so no attention mask is needed and the fast kernels stay open."""
-    ids = [row.ids_T for row in rows]
-    labels = [row.labels_T for row in rows]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return (
-        pad(ids, batch_first=True, padding_value=0).long().to(device),
-        pad(labels, batch_first=True, padding_value=IGNORE).long().to(device),
-    )
-
-
-# -- model -----------------------------------------------------------------------------------------
-
-
-def _precision(asked: str, device: torch.device, folder: Path) -> torch.dtype:
-    """bf16 where the hardware computes in it and the base is large enough to gain; else fp32."""
-    if asked in ("fp32", "float32"):
-        return torch.float32
-    if device.type == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        shape = models.shape_of(models.text_config(folder))
-        large = shape is not None and shape.parameters >= SMALL_ON_CPU
-        has_bf16 = large and torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
-    return torch.bfloat16 if has_bf16 else torch.float32
-
-
-def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """The base, frozen. No code that came with it is run, and no pickle is read."""
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
-        str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
-    model.config.use_cache = False
-    return model.to(device)
-
-
-def _with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
-    """LoRA on every linear layer but the output, in fp32 whatever the base has."""
-    from peft import LoraConfig, get_peft_model
-
-    if body["checkpointing"]:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-        base.enable_input_require_grads()
-    lora = body["lora"]
-    settings = LoraConfig(
-        r=lora["rank"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(base, settings)
-    except ValueError:
-        raise BackendError(
-            "this base has no linear layers that LoRA could be put on", backend="local", place=name
-        ) from None
-
-
-def _loss_function(
-    model: Any, example: Example, device: torch.device, dtype: torch.dtype
-) -> Callable[[Sequence[Example]], Tensor]:
-    """Summed loss over the trained tokens of some rows.
-
-    Logits are made only where a token is trained: for a vocabulary of 128,000 they would otherwise
-    outweigh everything else. That is right for a model whose head is one plain layer on its last
-    hidden state; the probe asks, and a model that does more (scales, caps) makes its own logits.
-    """
-    causal = model.get_base_model()
-    decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-
-    def hidden_at(ids_B_T: Tensor, at: Tensor) -> Tensor:
-        return head(decoder(input_ids=ids_B_T, use_cache=False).last_hidden_state[:, :-1][at])
-
-    def logits_at(ids_B_T: Tensor, at: Tensor) -> Tensor:
-        return model(input_ids=ids_B_T, use_cache=False).logits[:, :-1][at]
-
-    def autocast() -> torch.autocast:
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
-
-    ids, _ = _padded([Example(example.ids_T[:64], example.labels_T[:64])], device)
-    everywhere = torch.ones_like(ids[:, 1:], dtype=torch.bool)
-    model.eval()
-    with torch.no_grad(), autocast():
-        plain = torch.allclose(hidden_at(ids, everywhere), logits_at(ids, everywhere), atol=1e-4)
-    trained_logits = hidden_at if plain else logits_at
-
-    def loss(rows: Sequence[Example]) -> Tensor:
-        ids_B_T, labels_B_T = _padded(rows, device)
-        at = labels_B_T[:, 1:] != IGNORE
-        with autocast():
-            logits = trained_logits(ids_B_T, at)
-        return cross_entropy(logits.float(), labels_B_T[:, 1:][at], reduction="sum")
-
-    return loss
-
-
-def _validate(
-    run: Run,
-    step: int,
-    rows: Sequence[Example],
-    loss_of: Callable[[Sequence[Example]], Tensor],
-    model: Any,
-    tokens: int,
-) -> None:
-    model.eval()
+def _validate(run: Run, step: int, setup: Setup) -> None:
+    setup.model.eval()
     with torch.no_grad():
-        ordered = sorted(rows, key=lambda row: row.length)
-        total = sum(loss_of(part).item() for part in _micro_batches(ordered, tokens))
-    model.train()
-    loss = total / sum(_trained(row) for row in rows)
+        parts = micro_batches(setup.validation, setup.body["micro_batch_tokens"])
+        total = sum(setup.loss_of(part).item() for part in parts)
+    setup.model.train()
+    loss = total / sum(trained_tokens(row) for row in setup.validation)
     run.event("info", "validation", f"validation loss {loss:.4f}", step=step, loss=loss)
 
 
@@ -379,6 +224,25 @@ def _save_adapter(run: Run, model: Any, template: Template, belongs_to: Mapping[
 
 
 # -- telling ---------------------------------------------------------------------------------------
+
+
+def _tell_start(run: Run, setup: Setup, done: int) -> None:
+    parameters = list(trainable(setup.model).values())
+    run.event(
+        "info",
+        "training",
+        "training goes on" if done else "training begins",
+        step=done,
+        steps=setup.steps,
+        rows=len(setup.rows),
+        tokens=sum(row.length for row in setup.rows),
+        trained_tokens=sum(trained_tokens(row) for row in setup.rows),
+        device=str(parameters[0].device),
+        precision=setup.precision,
+        trainable_parameters=sum(each.numel() for each in parameters),
+        threads=torch.get_num_threads(),
+        base_revision=setup.belongs_to["base"],
+    )
 
 
 class _Clock:
