@@ -132,7 +132,8 @@ def quality(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "shared" / "data"
     print(
-        f"python {platform.python_version()}, google-re2 {version('google-re2')}, {platform.machine()}, one core"
+        f"python {platform.python_version()}, google-re2 {version('google-re2')}, "
+        f"{platform.machine()}, one core"
     )
     texts = list(dialogues(folder))
     with tempfile.TemporaryDirectory() as place:

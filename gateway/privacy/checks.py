@@ -60,7 +60,7 @@ def card(value: bytes) -> bool:
     number = digits(value)
     return (
         12 <= len(number) <= 19
-        and len(set(number)) > 2
+        and len(set(number)) > 1
         and _CARD_PREFIX.match(number) is not None
         and luhn(number)
     )
@@ -187,8 +187,12 @@ def has_digit(value: bytes) -> bool:
     return any(48 <= byte <= 57 for byte in value)
 
 
-def two_digits(value: bytes) -> bool:
-    return len(digits(value)) >= 2
+def code(value: bytes) -> bool:
+    """Whether what follows a label is long enough for a code, and not a year."""
+    number = digits(value)
+    if value == number and len(number) == 4 and number[:2] in (b"19", b"20"):
+        return False
+    return len(number) >= 3 or (len(number) == 2 and len(_NOT_WORD.sub(b"", value)) >= 4)
 
 
 def letters_and_digits(value: bytes) -> bool:

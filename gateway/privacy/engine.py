@@ -32,16 +32,21 @@ class Engine:
     """Finds the matches of many RE2 patterns. A pattern's first group, where it has one, is the match."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        canary = f"\x1etunegate-{secrets.token_hex(12)}\x1e"
+        # Consonants that no rule can take for anything; drawn anew, so that no data can hold it on purpose.
+        canary = "\x1e" + "".join(secrets.choice("bcdfghjklmnpqrstvwxz") for _ in range(24)) + "\x1e"
         self.tail = canary.encode()
         options = re2.Options()
         options.max_mem = _MEMORY_BYTES
-        self._set = re2.Set.SearchSet(options)
+        self._set: Any = re2.Set.SearchSet(options)  # pyright: ignore[reportUnknownMemberType]
         for pattern in [*patterns, canary]:
             self._set.Add(pattern)
         self._set.Compile()
         self._canary = len(patterns)
-        self._patterns: list[Any] = [re2.compile(pattern, options) for pattern in patterns]
+        compiled = [re2.compile(pattern, options) for pattern in patterns]  # pyright: ignore[reportUnknownMemberType]
+        self._patterns: list[tuple[Any, int]] = [
+            (pattern, 1 if pattern.groups else 0)  # pyright: ignore[reportUnknownMemberType]
+            for pattern in compiled
+        ]
 
     def which(self, text: bytes) -> list[int]:
         """Numbers of the patterns that occur in `text`, which must end with `tail`.
@@ -60,8 +65,7 @@ class Engine:
         Raises:
             Silent: nowhere, which contradicts the report.
         """
-        pattern, seen = self._patterns[number], False
-        group = 1 if pattern.groups else 0
+        (pattern, group), seen = self._patterns[number], False
         for match in pattern.finditer(text):
             seen = True
             start, end = cast("tuple[int, int]", match.span(group))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+_CONTROLS = bytes(set(range(32)) - set(b"\n\t\r")) + b"\x7f"
 _LOOKALIKES = dict(
     zip(
         "АВЕЅІЈКМНОРСТХУаеѕіјорсухһԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοɑıſøØłŁđĐðÐħĦŧŦ",
@@ -40,14 +41,17 @@ class Folded(NamedTuple):
         return self.origins[start], self.origins[end - 1] + 1
 
 
-def fold(text: str) -> Folded | None:
-    """Fold a field's text; None where it is ASCII, the usual case, and stands for itself."""
-    if text.isascii():
-        return None
+def is_plain(text: str) -> bool:
+    """Whether a text is ASCII without control characters, and so stands for itself."""
+    return text.isascii() and len(text.encode("ascii").translate(None, _CONTROLS)) == len(text)
+
+
+def fold(text: str) -> Folded:
+    """Fold a field's text. Plain text, the usual case, needs none (see `is_plain`)."""
     out: list[str] = []
     origins = array("L")
     for index, char in enumerate(text):
-        plain = char if char < "\x80" else _fold_char(char)
+        plain = char if " " <= char < "\x7f" or char in "\n\t\r" else _fold_char(char)
         out.append(plain)
         if len(plain) == 1:
             origins.append(index)
@@ -64,8 +68,8 @@ def _fold_char(char: str) -> str:
         return "-"
     if category in ("Zs", "Zl", "Zp"):
         return "\n" if category != "Zs" else " "
-    if category in ("Cf", "Mn", "Me"):
-        return ""
+    if category in ("Cf", "Cc", "Mn", "Me"):
+        return "\n" if char == "\x85" else ""
     if char.isdecimal():
         return str(unicodedata.decimal(char))
     plain = char.translate(_PUNCTUATION)

@@ -118,7 +118,7 @@ def person(value: bytes) -> bool:
 
 
 def known(value: bytes) -> bool:
-    """Whether the words after `patient` or `spoke to` are on the lists: a pair, or a word that is a name only."""
+    """Whether the words after `patient` or `spoke to` are on the lists: a pair, or a name only."""
     words, lists = value.split(), names()
     first, last = bare(words[0]), bare(words[-1])
     if first in lists.certain:

@@ -59,7 +59,10 @@ _CARDINAL = (
     r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
     r"seventeen|eighteen|nineteen|twenty(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|thirty(?:[- ]one)?)"
 )
-_YEAR_WORDS = r"(?:,? (?:of )?(?i:(?:nineteen|twenty|two thousand)[a-z -]{0,24}[a-z]))?"
+_NUMBER_WORD = r"(?:oh?|hundred|thousand|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|(?:six|seven|eigh|nine)teen|ten|eleven|twelve|(?:thir|four|fif)teen|one|two|three|four|five|six|seven|eight|nine)"
+_YEAR_WORDS = (
+    r"(?:,? (?:of )?(?i:(?:nineteen|twenty|two thousand)(?:[ -](?:and[ -])?" + _NUMBER_WORD + r"){0,4}))?"
+)
 _STATE = (
     r"(?:AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|"
     r"OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC|PR)"
@@ -78,17 +81,17 @@ _STREET = (
 )
 _PLACE = r"(?:(?:St|Ft|Mt)\. )?[A-Z][A-Za-z'-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
 _PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos))*(?: [A-Z][A-Za-z'-]+){0,2}"
-_IS = r"(?:[ \t]*(?:is|was|are|of|no\.?|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)){0,4}[ \t:#=\"']*"
-_CODE = r"([A-Za-z]{0,5}[-# ]?\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+)*)"
+_IS = r"(?:[ \t.]*(?:is|was|are|of|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)\b?){0,4}[ \t:#=.\"']*"
+_CODE = r"((?:[A-Za-z]{0,5}[-#]?|[A-Za-z]{1,3} )\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+)*)"
 
 
 def _labelled(type_: str, label: str, value: str = _CODE, *, confidence: float) -> Rule:
     """A code that its label gives away: `MRN: 44-12-87`, `policy number is ZX 9912`."""
-    return Rule(type_, rf"(?i)\b(?:{label}){_IS}{value}\b", confidence, check=checks.two_digits)
+    return Rule(type_, rf"(?i)\b(?:{label})\b{_IS}{value}\b", confidence, check=checks.code)
 
 
 _PHONE_WORDS = _near(
-    "answer(?:ing|s)?|office|phone|telephone|tel|cell|mobile|call|calls|contact|reach|number|dial|text|pager|ph|home|work|voicemail|whatsapp|sms"
+    "answer(?:ing|s)?|office|phone|telephone|tel|cell|mobile|call|calls|contact|reach|number|dial|texted|pager|ph|home|work|voicemail|whatsapp|sms"
 )
 _DATE_WORDS = _near(
     "on|dated?|dob|birth|birthday|birthdate|born|since|admitted|discharged?|seen|scheduled|until|expires|expiry|due|"
@@ -111,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     Rule("card", r"\b\d{4}[- ]\d{4}[- ]\d{4}[- ]\d{1,7}\b", 0.85, _CARD_WORDS, checks.card, alone=True),
     Rule("card", r"\b3[47]\d{2}[- ]\d{6}[- ]\d{5}\b", 0.85, _CARD_WORDS, checks.card, alone=True),
     Rule("card", r"\b\d{12,19}\b", 0.6, _CARD_WORDS, checks.card, alone=True),
-    Rule("iban", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", 0.9, _near("iban|bank|account|transfer|wire"), checks.iban),
+    Rule("iban", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", 0.85, _near("iban|bank|account|transfer|wire"), checks.iban),
     Rule("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+){0,5}\.[A-Za-z]{2,24}\b", 0.95),
     Rule("email", r"(?i)\b[a-z0-9][a-z0-9._-]{1,40} ?(?:\(at\)|\[at\]| at ) ?[a-z0-9-]{2,40} ?(?:\(dot\)|\[dot\]| dot ) ?(?:com|org|net|edu|gov|io|co)\b", 0.75),
     Rule("url", r"(?i)\b(?:https?|ftp|sftp|file|s3|gs)://[^\s\x1e<>\"')\]]{3,}", 0.8),
@@ -131,7 +134,7 @@ RULES: tuple[Rule, ...] = (
     Rule("unknown_content", r"\bdata:[a-z]+/[a-zA-Z0-9.+-]+;base64,[A-Za-z0-9+/=]+", 0.99),
     Rule("unknown_content", r"[A-Za-z0-9+/_-]{100,}={0,2}", 0.9, check=checks.blob),
     # -- phones and fax
-    Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,20}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
+    Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,40}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
     Rule("phone", r"(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\b\d{3}[-. ])\d{3}[-. ]\d{4}(?:,? ?(?i:x|ext\.?|extension) ?\d{1,6})?\b", 0.75, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\+\d{1,3}[-. ]?(?:\(\d{1,4}\)[-. ]?)?\d{1,5}(?:[-. ]?\d{1,5}){1,5}\b", 0.8, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b(?:001[-. ]?)\d{3}[-. ]\d{3}[-. ]\d{4}(?:x\d{1,6})?\b", 0.8, _PHONE_WORDS, checks.phone, alone=True),
@@ -157,7 +160,7 @@ RULES: tuple[Rule, ...] = (
     Rule("date", r"\b" + _ANY_MONTH + r" (?:the )?" + _ORDINAL + _YEAR_WORDS + r"\b", 0.8),
     Rule("date", r"\b(?i:the )?" + _ORDINAL + r" (?:day )?(?:of )?" + _FULL_MONTH + _YEAR_WORDS + r"\b", 0.8),
     Rule("date", r"\b(?i:the )" + _ORDINAL + r" (?i:day )?(?i:of )" + _ANY_MONTH + _YEAR_WORDS + r"\b", 0.8),
-    Rule("date", r"\b" + _FULL_MONTH + r" " + _CARDINAL + r"(?:,? (?i:nineteen|twenty|two thousand)[a-z -]{0,24})?\b", 0.6),
+    Rule("date", r"\b" + _FULL_MONTH + r" " + _CARDINAL + _YEAR_WORDS + r"\b", 0.6),
     Rule("date", r"\b(?i:in|since|last|this|next|of|until|early|late|mid|during|around|by)[ -](?:(?i:early|late|mid)[ -])?(" + _FULL_MONTH + r")\b", 0.55),
     Rule("age", r"(?i)\b((?:9\d|1[01]\d)[- ]?(?:years?|yrs?|y)[-. ]*(?:olds?|of age))\b", 0.95),
     Rule("age", r"(?i)\b((?:9\d|1[01]\d)[- ]?y\.?[/ ]?o\.?[mf]?)\b", 0.95),
@@ -168,15 +171,17 @@ RULES: tuple[Rule, ...] = (
     Rule("age", r"(?i)\b(?:aged?|age is|turned|turning|she is|he is|she's|he's|i'm|i am|(?:she|he) was) (ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?)\b", 0.75),
     Rule("age", r"(?i)\b(?:in (?:her|his|their)(?: (?:early|mid|late))? )(nineties|90'?s)\b", 0.8),
     Rule("age", r"(?i)\b(centenarian|nonagenarian)\b", 0.7),
+    Rule("vehicle", r"\b[Pp]lates? (?:is |was |reading )?([A-Z0-9]{2,4}[- ]?[A-Z0-9]{2,4})\b", 0.7, None, checks.letters_and_digits),
     # -- codes that a label gives away
-    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.9),
-    _labelled("health_plan", r"member(?:ship)?(?: id| number| no\.?| #)?|subscriber(?: id| number| no\.?| #)?|policy(?: id| number| no\.?| #)?|polic(?:y|yholder)(?: number| id| #)|beneficiary(?: id| number)?|insurance(?: id| number| no\.?| #| policy| member)|medicare(?: id| number| no\.?| #)?|medicaid(?: id| number| no\.?| #)?|group (?:number|no\.?|#|id)|health plan(?: id| number)?|hicn|mbi|payer id|plan id|nhs(?: number| no\.?)?", confidence=0.8),
-    _labelled("account", r"account(?: number| no\.?| #| id)?|acct\.?(?: number| no\.?| #)?|a/c|billing (?:number|id)|invoice(?: number| no\.?| #)?|routing(?: number| no\.?)?|sort code|guarantor (?:number|id)|har|bank (?:number|account)", confidence=0.75),
-    _labelled("license", r"(?:driver'?s?'?|driving|medical|nursing|pharmacy|state|professional|rn|md) licen[sc]e(?: number| no\.?| #)?|licen[sc]e(?: number| no\.?| #)|d\.?l\.?(?: number| no\.?| #)|dea(?: number| no\.?| #)?|certificate(?: number| no\.?| #)|passport(?: number| no\.?| #)?|upin", confidence=0.85),
-    _labelled("vehicle", r"licen[sc]e plate|plate(?: number| no\.?| #)?|plates|tag number|registration(?: number| plate| no\.?)|vehicle (?:id|number|tag)", value=r"([A-Z0-9]{1,4}[- ]?[A-Z0-9]{2,5})", confidence=0.8),
-    _labelled("vehicle", r"vin(?: number| no\.?| #)?|vehicle identification number", value=r"([A-HJ-NPR-Za-hj-npr-z0-9]{11,17})", confidence=0.9),
-    _labelled("device", r"serial(?: number| no\.?| num\.?| #)?|s/n|sn|device (?:id|identifier|number|serial)|udi(?:-di)?|lot(?: number| no\.?| #)?|imei|model (?:number|no\.?|#)|(?:pacemaker|implant|icd|pump|prosthesis|stent|monitor|cgm|lead) (?:id|serial|number|model|sn|s/n)(?: number| no\.?)?|ref(?:erence)? #", confidence=0.8),
-    _labelled("other_id", r"encounter(?: id| number| no\.?| #)?|visit (?:id|number|no\.?|#)|csn|fin|accession(?: id| number| no\.?| #)?|specimen(?: id| number| no\.?| #)|case (?:id|number|no\.?|#)|claim(?: id| number| no\.?| #)|study (?:id|number)|subject(?: id| number| no\.?| #)|participant(?: id| number)|employee(?: id| number| no\.?| #)|badge(?: id| number| no\.?| #)|student (?:id|number)|order (?:id|number|no\.?|#)|authorization(?: id| number| no\.?| #)|referral (?:id|number|no\.?|#)|prescription (?:number|no\.?|#)|rx ?#|(?:case|ticket|confirmation|tracking|reference|transaction|donor|biobank|requisition|military|service) (?:id|number|no\.?|#)|pin(?: code| number)?|passcode|national (?:id|insurance)(?: number| no\.?)?|tax id|ein|id(?: number| no\.?| #)", confidence=0.75),
+    Rule("mrn", r"(?i)\b(?:mrn|mr ?#) ?\d{4,}\b", 0.97),
+    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.97),
+    _labelled("health_plan", r"member(?:ship)?(?: id| number| no\.?| #)?|subscriber(?: id| number| no\.?| #)?|policy(?: id| number| no\.?| #)?|polic(?:y|yholder)(?: number| id| #)|beneficiary(?: id| number)?|insurance(?: id| number| no\.?| #| policy| member)|medicare(?: id| number| no\.?| #)?|medicaid(?: id| number| no\.?| #)?|group (?:number|no\.?|#|id)|health plan(?: id| number)?|hicn|mbi|payer id|plan id|nhs(?: number| no\.?)?", confidence=0.97),
+    _labelled("account", r"account(?: number| no\.?| #| id)?|acct\.?(?: number| no\.?| #)?|a/c|billing (?:number|id)|invoice(?: number| no\.?| #)?|routing(?: number| no\.?)?|sort code|guarantor (?:number|id)|har|bank (?:number|account)", confidence=0.97),
+    _labelled("license", r"(?:driver'?s?'?|driving|medical|nursing|pharmacy|state|professional|rn|md) licen[sc]e(?: number| no\.?| #)?|licen[sc]e(?: number| no\.?| #)|d\.?l\.?(?: number| no\.?| #)|dea(?: number| no\.?| #)?|certificate(?: number| no\.?| #)|passport(?: number| no\.?| #)?|upin", confidence=0.97),
+    _labelled("vehicle", r"licen[sc]e plate(?: number| no\.?)?|number plate|plate (?:number|no\.?|#)|tag number|registration(?: number| plate| no\.?)|vehicle (?:id|number|tag)", value=r"([A-Z0-9]{1,4}[- ]?[A-Z0-9]{2,5})", confidence=0.97),
+    _labelled("vehicle", r"vin(?: number| no\.?| #)?|vehicle identification number", value=r"([A-HJ-NPR-Za-hj-npr-z0-9]{11,17})", confidence=0.97),
+    _labelled("device", r"serial(?: number| no\.?| num\.?| #)?|s/n|sn|device (?:id|identifier|number|serial)|udi(?:-di)?|lot (?:number|no\.?|#)|lot[:#]|imei|model (?:number|no\.?|#)|(?:pacemaker|implant|icd|pump|prosthesis|stent|monitor|cgm|lead) (?:id|serial|number|model|sn|s/n)(?: number| no\.?)?|ref(?:erence)? #", confidence=0.97),
+    _labelled("other_id", r"encounter(?: id| number| no\.?| #)?|visit (?:id|number|no\.?|#)|csn|fin|accession(?: id| number| no\.?| #)?|specimen(?: id| number| no\.?| #)|case (?:id|number|no\.?|#)|claim(?: id| number| no\.?| #)|study (?:id|number)|subject(?: id| number| no\.?| #)|participant(?: id| number)|employee(?: id| number| no\.?| #)|badge(?: id| number| no\.?| #)|student (?:id|number)|order (?:id|number|no\.?|#)|authorization(?: id| number| no\.?| #)|referral (?:id|number|no\.?|#)|prescription (?:number|no\.?|#)|rx ?#|(?:case|ticket|confirmation|tracking|reference|transaction|donor|biobank|requisition|military|service) (?:id|number|no\.?|#)|pin(?: code| number)?|passcode|national (?:id|insurance)(?: number| no\.?)?|tax id|ein|id(?: number| no\.?| #)", confidence=0.97),
     # -- places
     Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?,? (?:(?:[NSEWnsew]|North|South|East|West|NE|NW|SE|SW)\.? )?(?:[A-Z0-9][A-Za-z0-9'.-]*,? ){1,4}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, _near("at|address|lives?|reside[sd]?|street|to")),
     Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, _near("at|address|lives?|reside[sd]?|to")),

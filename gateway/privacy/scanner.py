@@ -20,13 +20,14 @@ from gateway.privacy import people
 from gateway.privacy.classes import THRESHOLD, class_of
 from gateway.privacy.engine import Engine, Hit, Silent
 from gateway.privacy.fields import Field, fields
-from gateway.privacy.folding import Folded, fold
+from gateway.privacy.folding import Folded, fold, is_plain
 from gateway.privacy.health import ENOUGH, HEALTH
 from gateway.privacy.rules import CHECK_LOSS, CONTEXT_GAIN, RULES, Rule, fits_key, key_type
 
 _SEPARATOR = "\n\x1e\n"
 _WINDOW = 48  # bytes before a match in which context words count
 _PIECE_LOSS = 0.3
+_SURE = 0.95  # the most that context makes of a look; a label before it says more
 
 
 @lru_cache(maxsize=1)
@@ -63,6 +64,8 @@ def scan_record(
 ) -> RecordScan:
     """Scan one record: all its values, keys, roles and tool calls, for findings of at least `floor`."""
     joined = _join(raw, engine().tail)
+    if not joined.fields:
+        return RecordScan((), health=False, complete=True)
     try:
         hits, health = _hits(joined.text)
     except Silent:
@@ -141,7 +144,7 @@ class _Found(NamedTuple):
 
 def _join(raw: Mapping[str, Any], tail: bytes) -> _Joined:
     every = list(fields(raw))
-    folded = [fold(field.text) for field in every]
+    folded = [None if is_plain(field.text) else fold(field.text) for field in every]
     parts = [plain.text if plain else field.text for plain, field in zip(folded, every, strict=True)]
     starts, ends, at = list[int](), list[int](), 0
     for part in parts:
@@ -183,8 +186,8 @@ def _confidence(joined: _Joined, rule: Rule, hit: Hit, at: int) -> float:
         before = text[max(joined.starts[at], hit.start - _WINDOW) : hit.start]
         words = joined.fields[at].key.replace("_", " ").encode("ascii", "replace") + b" " + before
         if rule.context.search(words.lower()):
-            confidence += CONTEXT_GAIN
-    return round(min(max(confidence, 0.05), 0.99), 2)
+            confidence = max(confidence, min(confidence + CONTEXT_GAIN, _SURE))
+    return round(max(confidence, 0.05), 2)
 
 
 def _is_piece(text: bytes, start: int, end: int) -> bool:

@@ -1,0 +1,84 @@
+"""What the rules find in labelled clinical text, and what they leave alone."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from gateway.core.classes import DataClass
+from gateway.core.rows import Finding
+from gateway.privacy import TYPES, class_of, scan_record
+from tests.privacy.labelled import CLEAN, LABELLED, parse
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+
+def findings(text: str) -> tuple[Finding, ...]:
+    return scan_record({"text": text}).findings
+
+
+@pytest.mark.parametrize("line", LABELLED)
+def test_each_labelled_span_is_found_exactly_and_nothing_else(line: str) -> None:
+    example = parse(line)
+    found = {(finding.type, finding.start, finding.end) for finding in findings(example.text)}
+    assert found == set(example.spans)
+
+
+@pytest.mark.parametrize("line", CLEAN)
+def test_clean_clinical_text_is_left_alone(line: str) -> None:
+    assert findings(line) == ()
+
+
+def test_every_text_type_has_a_labelled_line() -> None:
+    labelled = {kind for line in LABELLED for kind, _, _ in parse(line).spans}
+    assert labelled == set(TYPES) - {"unknown_content"}
+
+
+@pytest.mark.parametrize(
+    ("surer", "less_sure"),
+    [
+        ("4111 1111 1111 1111", "4111 1111 1111 1112"),  # Luhn
+        ("219-09-9999", "666-09-9999"),  # structure
+        ("DE89370400440532013000", "DE88370400440532013000"),  # mod 97
+        ("1HGCM82633A004352", "1HGCM82643A004352"),  # check digit
+        ("AB1234563", "AB1234564"),
+    ],
+)
+def test_a_failed_checksum_lowers_confidence_and_deletes_nothing(surer: str, less_sure: str) -> None:
+    def confidence(text: str) -> float:
+        return max(finding.confidence for finding in scan_record({"note": text}, floor=0.0).findings)
+
+    assert 0 < confidence(less_sure) < 0.5 <= confidence(surer)
+
+
+def test_context_raises_what_digits_alone_do_not_say() -> None:
+    assert findings("the total was 219099999 units") == ()
+    assert [finding.type for finding in findings("her social security number is 219099999")] == ["ssn"]
+
+
+def test_health_content_takes_two_different_words() -> None:
+    assert scan_record({"text": "a fever and nausea since May of last term"}).health is False
+    assert scan_record({"text": "The diagnosis is asthma."}).health is True
+    assert scan_record({"text": "pain, pain, pain"}).health is False
+
+
+def test_class_follows_type_and_health_content() -> None:
+    assert class_of([], health=True) is DataClass.PUBLIC
+    assert class_of(["email"], health=False) is DataClass.PII
+    assert class_of(["email"], health=True) is DataClass.PHI
+    assert class_of(["mrn"], health=False) is DataClass.PHI
+    assert class_of(["unknown_content"], health=False) is DataClass.PHI
+
+
+@pytest.mark.shared
+def test_little_of_real_deidentified_dialogue_is_taken_for_a_name() -> None:
+    path = SHARED / "data" / "mts-dialog" / "train.csv"
+    if not path.is_file():
+        pytest.skip("the development data is not beside this checkout")
+    with path.open(newline="", encoding="utf-8") as file:
+        texts = [row["dialogue"] for row in csv.DictReader(file)]
+    # Names that remain in it are real flags; without them hardly a record may be left.
+    named = sum(any(finding.type == "name" for finding in findings(text)) for text in texts)
+    assert named / len(texts) < 0.06
