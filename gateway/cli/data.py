@@ -31,9 +31,7 @@ def check(context: typer.Context, spec: SpecFile, as_json: JsonFlag = False) -> 
         print_json(report.to_json())
     else:
         out.print(f"{report.used:,} of {report.rows:,} rows can be used", highlight=False)
-        rows = ((p.code, p.count, f"{p.file}, line {p.line}", p.path, p.text, p.fix) for p in report.problems)
-        if report.problems:
-            views.table(out, ("reason", "rows", "first", "field", "what", "what to do"), rows)
+        views.problems(out, report)
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,8 @@ def main() -> int:
     An error raised on purpose prints what happened, where and what to do next. Anything else is a
     bug: its place is printed, its values are not, since they may be somebody's data.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries warn their own developers; `-W` brings them back
     try:
         code = app(standalone_mode=False)
     except TunegateError as error:

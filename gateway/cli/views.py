@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.text import Text
 
 from gateway import Candidate, JobHandle, Plan, Verdict
 from gateway.core.plan import Range, Reason
+
+if TYPE_CHECKING:
+    from gateway.data import CheckReport
 
 _MARKS = {
     Verdict.ALLOWED: ("green", "allowed"),
@@ -163,6 +166,15 @@ def _reason(reason: Reason) -> Text:
     if reason.rule:
         text.append(f"  [{reason.rule}]", style="dim")
     return text
+
+
+def problems(console: Console, report: CheckReport) -> None:
+    """Every reason for refusing rows: how often, where first, what it means, what to do."""
+    for problem in report.problems:
+        rows = "1 row" if problem.count == 1 else f"{problem.count:,} rows"
+        where = f"first {problem.file}, line {problem.line}" + (f", {problem.path}" if problem.path else "")
+        console.print(f"[yellow]{problem.code}[/yellow]  {rows}, {escape(where)}", highlight=False)
+        console.print(f"  {problem.text}\n  → {problem.fix}", highlight=False, markup=False)
 
 
 def _money(value: Decimal) -> str:

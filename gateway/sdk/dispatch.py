@@ -171,7 +171,7 @@ class Dispatch:
     def record(self, job: Job) -> str:
         """The signed result, and beside the adapter a model card that points to it."""
         libraries = versions()
-        reference = self._rooms.accounts.finished(job, base_revision=None, libraries=libraries)
+        reference = self._rooms.accounts.finished(job, base_revision=_base_revision(job), libraries=libraries)
         self._write_card(job, reference, libraries)
         return reference
 
@@ -225,6 +225,15 @@ def _callable_id(job: Job) -> str:
 
 def _callable_ids(job: Job) -> tuple[str, ...]:
     return tuple(artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id)
+
+
+def _base_revision(job: Job) -> str | None:
+    """What names exactly the weights the tuning began from, where the backend left word of it."""
+    for artifact in job.artifacts or ():
+        note = Path(artifact.uri) / "tunegate.json"
+        if artifact.kind == "adapter" and note.is_file():
+            return json.loads(note.read_bytes()).get("base")
+    return None
 
 
 def spec_of(job: Job) -> JobSpec:

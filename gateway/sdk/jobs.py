@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OnUpdate = Callable[["JobHandle"], None]
 
+_OURS = {"plan": "plan.json", "model_card": "model-card.md"}  # kind → file in the job's folder
 _NOT_STARTED = (JobState.PLANNED, JobState.STAGING, JobState.SUBMITTING)
 
 
@@ -150,8 +151,11 @@ class JobHandle:
         return self._rooms.store.events(self.id, after=after)
 
     def artifacts(self) -> tuple[Artifact, ...]:
-        """What the job left; empty until it has succeeded."""
-        return self._job.artifacts or ()
+        """What the job left, the plan and the model card among it; empty until it has succeeded."""
+        if not self._job.artifacts:
+            return ()
+        ours = (Artifact(kind, str(self.folder / name)) for kind, name in _OURS.items())
+        return (*self._job.artifacts, *(each for each in ours if Path(each.uri).is_file()))
 
     def evaluate(self) -> Mapping[str, Any]:
         """Base against tuned on the held-out rows, now; nothing is stored.

@@ -1,0 +1,6 @@
+from tests.stories.conftest import Done
+
+
+def test_x(finished: Done) -> None:
+    print(finished.err)
+    print(finished.shown)
