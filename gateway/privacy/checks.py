@@ -121,7 +121,7 @@ def nhs(value: bytes) -> bool:
 def phone(value: bytes) -> bool:
     """As many digits as a number to dial has; a North American area and exchange where it has ten."""
     number = digits(value)
-    return 7 <= len(number) <= 17 and len(set(number)) > 1
+    return 6 <= len(number) <= 17 and len(set(number)) > 1
 
 
 def ipv4(value: bytes) -> bool:

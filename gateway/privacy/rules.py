@@ -80,7 +80,7 @@ _STREET = (
     r"gardens?|grove|expressway|freeway|route|esplanade)"
 )
 _PLACE = r"(?:(?:St|Ft|Mt)\. )?[A-Z][A-Za-z'-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
-_PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos))*(?: [A-Z][A-Za-z'-]+){0,2}"
+_PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?:(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)){0,2} [A-Z][A-Za-z'-]+){0,2}"
 _IS = r"(?:[ \t.]*(?:is|was|are|of|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)\b?){0,4}[ \t:#=.\"']*"
 _CODE = r"((?:[A-Za-z]{0,5}[-#]?|[A-Za-z]{1,3} )\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+)*)"
 
@@ -144,6 +144,7 @@ RULES: tuple[Rule, ...] = (
     Rule("phone", r"\(\d{2,4}\) ?\d{2,4}[- ]\d{2,4}\b", 0.55, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b0\d{1,4}-\d{5,8}\b", 0.6, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b\d{2,4}(?:[- ]\d{2,4}){2,4}\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
+    Rule("phone", r"\b\d{2,4}[- ]\d{5,8}\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
     Rule("phone", r"\b\d{9,12}(?:x\d{1,6})?\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
     # -- dates, and ages over 89
     Rule("date", r"\b(?:19|20)\d{2}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?\b", 0.9, _DATE_WORDS, checks.numeric_date),
@@ -209,10 +210,11 @@ RULES: tuple[Rule, ...] = (
     Rule("geography", r"\b([A-Z][a-z]+(?: [A-Z][a-z]+)?) (?:County|Parish|Township|Borough)\b", 0.7),
     Rule("geography", r"\b((?:[A-Z][A-Za-z'.]+[ -]){1,4}(?:Hospital|Medical Cent(?:er|re)|Clinic|Health Cent(?:er|re)|Nursing Home|Rehab(?:ilitation)?(?: Center)?|Infirmary|Hospice|University|College|High School|Elementary School|Middle School|Church|Care Center|Health System|Pharmacy|Shelter|Assisted Living|Prison|Correctional Facility))\b", 0.75, None, checks.named_place),
     # -- names that their surroundings give away (pairs and single names: `people`)
-    Rule("name", r"\b(?:Drs?|Mrs?|Ms|Miss|Mx|Profs?|DR|MR|MRS|MS|Rev|Hon|Sgt|Capt|Lt|Sen|Gov|Mme|Sra?|Herr|Frau)\.? (" + _PERSON + r")", 0.85, None, people.person),
+    Rule("name", r"\b(?:Drs?|Mrs?|Ms|Miss|Mister|Mx|Profs?|DR|MR|MRS|MS|Rev|Hon|Sgt|Capt|Lt|Sen|Gov|Mme|Sra?|Herr|Frau)\.? (" + _PERSON + r")", 0.85, None, people.person),
     Rule("name", r"\b(?:Doctor|Professor|Nurse|Sister|Father|Reverend|Judge|Officer|Captain|Sergeant|Aunt|Auntie|Uncle|Grandma|Grandpa|Pastor|Coach|President|Senator|Mayor|Detective|Lady|Lord|Sir|Dame|Prince|Princess|Rabbi|Deacon) (" + _PERSON + r")", 0.75, None, people.person),
-    Rule("name", r"\b(?:dr|mr|mrs|ms|miss|doctor|nurse)\.? ([a-z]{3,20})\b", 0.7, None, people.surname),
-    Rule("name", r"(?i:\bmy name is|\bmy name's|\bname's|\bi am called|\bcalls? me|\bgoes by|\bis named|\bnamed|\bnames? ?(?:is|:)|\bsigned(?: by)?:?|\bsincerely,?|\bregards,?|\bdear|\battn:?|\bc/o|\bby name of|\bper|\bscribed by|\bdictated by|\breviewed by|\bseen by|\breferred by|\bspoke (?:to|with)|\bthis is|\bi'm|\bi am|\baka|\bn[e]e|\bthanks,|\bhi,?|\bhello,?)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.known),
+    Rule("name", r"\b(?:dr|mr|mrs|ms|mister)\.? ([a-z]{3,20})\b", 0.7, None, people.surname),
+    Rule("name", r"(?i:\bmy name is|\bmy name's|\bname's|\bi am called|\bcalls? me|\bgoes by|\bis named|\bnamed|\bnames? ?(?:is|:)|\bsincerely,?|\bregards,?|\bdear|\bby name of|\baka)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.person),
+    Rule("name", r"(?i:\bsigned(?: by)?:?|\battn:?|\bc/o|\bper|\bscribed by|\bdictated by|\breviewed by|\bseen by|\breferred by|\bspoke (?:to|with)|\bthis is|\bi'm|\bi am|\bnee|\bthanks,|\bhi,?|\bhello,?)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.known),
     Rule("name", r"(?i)\b(?:my name is|name's|my full name is|(?:his|her|patient|patient's|last|first|full|middle|maiden|mother's maiden) name(?: is|:))[ \t]+([a-z][a-z'-]+(?: [a-z][a-z'-]+)?)", 0.75, None, people.person),
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|partner|friend|neighbou?r|boss|roommate|girlfriend|boyfriend|fiancee?|cousin|nephew|niece|grandson|granddaughter|grandmother|grandfather|caregiver|nurse|therapist|guardian|emergency contact|next of kin|pcp|physician|surgeon|provider|attending|oncologist|cardiologist|counsel(?:l)?or|midwife)(?:'s name is|,| is| was| named)? )(" + _PERSON + r")", 0.7, None, people.known),
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|name|provider|physician|surgeon|attending|pcp|author|nurse|contact|next of kin|guardian):) ?([A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+)\b", 0.75, None, people.known),
