@@ -16,7 +16,7 @@ from typing import Any, cast
 AMBIGUOUS = frozenset(
     b"""abbey ada ai aide al allegra alpha alta alto amber america an angel angle april arden art asia aspen
     august augusta aura austin autumn ave bambi bao basil bea beau bee bell belle berry bill bishop blanca
-    blanche blossom bo bob bonita booker brain brand brandy britt brook brooke brooks bud buddy buena
+    blanche blossom bo bonita booker brain brand brandy britt brook brooke brooks bud buddy buena
     bunny burl burt camellia candida candy carlton carol carolina carry carter case cash cedrick cello
     chan chance chanel charity chas chase chastity cherish cherry cheyenne chi chin china chong christ
     christen christian christmas chung cicely cinderella clay cleo clinton clora clove coleman colt
@@ -58,7 +58,8 @@ AMBIGUOUS = frozenset(
 ORDINARY = frozenset(
     b"""spanish english french chinese german russian italian portuguese korean japanese vietnamese arabic hindi
     hispanic latino latina caucasian african asian european mexican indian irish mister christian jewish muslim
-    catholic a abc abcd abdomen abdominal able abnormal about above absent access account active activity acute add
+    catholic neurosurgery anesthesia anesthesiology ophthalmology gastroenterology nephrology endocrinology
+    rheumatology gynecology obstetrics podiatry otolaryngology ent orthopedics pathology protocol telemetry triage a abc abcd abdomen abdominal able abnormal about above absent access account active activity acute add
     additional address adjust administration admission admit adult advance advise after afternoon age
     agency ah aid alcohol alert all allergies allergy already alright also although always am ambulance
     american an and anemia ankle annual another answer antibiotic anxiety any anyone anything anyway
@@ -125,6 +126,10 @@ ORDINARY = frozenset(
     whether which while white who whole why wife will window with within without woman women word work
     worker would wound wow wrist write x xyz yeah year years yep yes yesterday yet you your zero""".split()
 )
+# First names of three letters that mean nothing else; most such are acronyms or words.
+_SHORT = frozenset(
+    b"abe amy ana ann ava ben bob dan eli eva ian jeb jed jen jim joe jon leo liz lou meg pam sam ted tim tom zoe".split()
+)
 # Wholes too large to identify anyone: countries, continents and states that share their name with some US city.
 LARGE = frozenset(
     b"""africa america argentina asia australia austria bahamas belgium bolivia brazil bulgaria canada chile china
@@ -172,7 +177,7 @@ def names() -> Names:
 
     first = _words(FILES["first:male"]) | _words(FILES["first:female"])
     last = _words(FILES["last"]) - ORDINARY
-    certain = {word for word in first - AMBIGUOUS - ORDINARY if len(word) > 3}
+    certain = {word for word in first - AMBIGUOUS - ORDINARY if len(word) > 3} | _SHORT
     return Names(_both(first - ORDINARY), _both(last), _both(certain))
 
 

@@ -128,6 +128,12 @@ def known(value: bytes) -> bool:
     return first in lists.first or first in lists.last if len(words) > 1 else last.lower() not in AMBIGUOUS
 
 
+def pair(value: bytes) -> bool:
+    """Whether the words after `spoke with` are known, or at least two that are no ordinary words."""
+    words = value.split()
+    return known(value) or (len(words) > 1 and all(bare(word).lower() not in ORDINARY for word in words))
+
+
 def surname(value: bytes) -> bool:
     """Whether the last word is a surname and nothing else."""
     word = bare(value.split()[-1].split(b".")[-1])
@@ -138,6 +144,6 @@ def last_first(value: bytes) -> bool:
     """`Smith, John`: a surname and a first name, not both of them ordinary words."""
     last, first = (bare(part.split()[0]) for part in value.split(b", ", 1))
     lists = names()
-    if last not in lists.last or first not in lists.first or last in lists.certain:
+    if last not in lists.last or first not in lists.first:
         return False
     return first in lists.certain and last.lower() not in AMBIGUOUS

@@ -82,12 +82,12 @@ _STREET = (
 _PLACE = r"(?:(?:St|Ft|Mt)\. )?[A-Z][A-Za-z'-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
 _PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?:(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)){0,2} [A-Z][A-Za-z'-]+){0,2}"
 _IS = r"(?:[ \t.]*(?:is|was|are|of|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)\b?){0,4}[ \t:#=.\"']*"
-_CODE = r"((?:[A-Za-z]{0,5}[-#]?|[A-Za-z]{1,3} )\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+)*)"
+_CODE = r"((?:[A-Za-z]{0,5}[-#]?|[A-Za-z]{1,3} )\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+| \d{3,})*)"
 
 
 def _labelled(type_: str, label: str, value: str = _CODE, *, confidence: float) -> Rule:
     """A code that its label gives away: `MRN: 44-12-87`, `policy number is ZX 9912`."""
-    return Rule(type_, rf"(?i)\b(?:{label})\b{_IS}{value}\b", confidence, check=checks.code)
+    return Rule(type_, rf"(?i)\b(?:{label})(?:\b|[ :]){_IS}{value}\b", confidence, check=checks.code)
 
 
 _PHONE_WORDS = _near(
@@ -167,22 +167,24 @@ RULES: tuple[Rule, ...] = (
     Rule("age", r"(?i)\b((?:9\d|1[01]\d)[- ]?y\.?[/ ]?o\.?[mf]?)\b", 0.95),
     Rule("age", r"(?i)\b(?:aged?|age is|age of|ages|turned|turning|turns) ?[:=]? ?(9\d|1[01]\d)\b", 0.85, alone=True),
     Rule("age", r"(?i)\b(?:(?:he|she|patient|grandmother|grandfather|mother|father|who) (?:is|was)|i'm|i am) (9\d|1[01]\d)(?:[.,;?!\n]| and| now| years)", 0.6),
+    Rule("age", r"\b[A-Z][a-z]+, (9\d|1[01]\d), ", 0.6),
     Rule("age", r"\b((?:9\d|1[01]\d)[ -]?[MF])\b", 0.55),
     Rule("age", r"(?i)\b((?:ninety|one hundred|a hundred)(?:[- ](?:and[- ])?(?:one|two|three|four|five|six|seven|eight|nine))?[- ]years?[- ](?:olds?|of age))\b", 0.95),
     Rule("age", r"(?i)\b(?:aged?|age is|turned|turning|she is|he is|she's|he's|i'm|i am|(?:she|he) was) (ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?)\b", 0.75),
     Rule("age", r"(?i)\b(?:in (?:her|his|their)(?: (?:early|mid|late))? )(nineties|90'?s)\b", 0.8),
     Rule("age", r"(?i)\b(centenarian|nonagenarian)\b", 0.7),
-    Rule("vehicle", r"\b[Pp]lates? (?:is |was |reading )?([A-Z0-9]{2,4}[- ]?[A-Z0-9]{2,4})\b", 0.7, None, checks.letters_and_digits),
+    Rule("vehicle", r"\b[Pp]lates? (?:is |was |reading )?(?:[A-Z]{2} )?([A-Z0-9]{2,4}[- ]?[A-Z0-9]{2,4})\b", 0.7, None, checks.letters_and_digits),
     # -- codes that a label gives away
     Rule("mrn", r"(?i)\b(?:mrn|mr ?#) ?\d{4,}\b", 0.97),
-    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.97),
-    _labelled("health_plan", r"member(?:ship)?(?: id| number| no\.?| #)?|subscriber(?: id| number| no\.?| #)?|policy(?: id| number| no\.?| #)?|polic(?:y|yholder)(?: number| id| #)|beneficiary(?: id| number)?|insurance(?: id| number| no\.?| #| policy| member)|medicare(?: id| number| no\.?| #)?|medicaid(?: id| number| no\.?| #)?|group (?:number|no\.?|#|id)|health plan(?: id| number)?|hicn|mbi|payer id|plan id|nhs(?: number| no\.?)?", confidence=0.97),
-    _labelled("account", r"account(?: number| no\.?| #| id)?|acct\.?(?: number| no\.?| #)?|a/c|billing (?:number|id)|invoice(?: number| no\.?| #)?|routing(?: number| no\.?)?|sort code|guarantor (?:number|id)|har|bank (?:number|account)", confidence=0.97),
-    _labelled("license", r"(?:driver'?s?'?|driving|medical|nursing|pharmacy|state|professional|rn|md) licen[sc]e(?: number| no\.?| #)?|licen[sc]e(?: number| no\.?| #)|d\.?l\.?(?: number| no\.?| #)|dea(?: number| no\.?| #)?|certificate(?: number| no\.?| #)|passport(?: number| no\.?| #)?|upin", confidence=0.97),
-    _labelled("vehicle", r"licen[sc]e plate(?: number| no\.?)?|number plate|plate (?:number|no\.?|#)|tag number|registration(?: number| plate| no\.?)|vehicle (?:id|number|tag)", value=r"([A-Z0-9]{1,4}[- ]?[A-Z0-9]{2,5})", confidence=0.97),
-    _labelled("vehicle", r"vin(?: number| no\.?| #)?|vehicle identification number", value=r"([A-HJ-NPR-Za-hj-npr-z0-9]{11,17})", confidence=0.97),
-    _labelled("device", r"serial(?: number| no\.?| num\.?| #)?|s/n|sn|device (?:id|identifier|number|serial)|udi(?:-di)?|lot (?:number|no\.?|#)|lot[:#]|imei|model (?:number|no\.?|#)|(?:pacemaker|implant|icd|pump|prosthesis|stent|monitor|cgm|lead) (?:id|serial|number|model|sn|s/n)(?: number| no\.?)?|ref(?:erence)? #", confidence=0.97),
-    _labelled("other_id", r"encounter(?: id| number| no\.?| #)?|visit (?:id|number|no\.?|#)|csn|fin|accession(?: id| number| no\.?| #)?|specimen(?: id| number| no\.?| #)|case (?:id|number|no\.?|#)|claim(?: id| number| no\.?| #)|study (?:id|number)|subject(?: id| number| no\.?| #)|participant(?: id| number)|employee(?: id| number| no\.?| #)|badge(?: id| number| no\.?| #)|student (?:id|number)|order (?:id|number|no\.?|#)|authorization(?: id| number| no\.?| #)|referral (?:id|number|no\.?|#)|prescription (?:number|no\.?|#)|rx ?#|(?:case|ticket|confirmation|tracking|reference|transaction|donor|biobank|requisition|military|service) (?:id|number|no\.?|#)|pin(?: code| number)?|passcode|national (?:id|insurance)(?: number| no\.?)?|tax id|ein|id(?: number| no\.?| #)", confidence=0.97),
+    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.89),
+    _labelled("health_plan", r"member(?:ship)?(?: id| number| no\.?| #)?|subscriber(?: id| number| no\.?| #)?|policy(?: id| number| no\.?| #)?|polic(?:y|yholder)(?: number| id| #)|beneficiary(?: id| number)?|insurance(?: id| number| no\.?| #| policy| member)|medicare(?: id| number| no\.?| #)?|medicaid(?: id| number| no\.?| #)?|group (?:number|no\.?|#|id)|health plan(?: id| number)?|hicn|mbi|payer id|plan id|nhs(?: number| no\.?)?", confidence=0.89),
+    _labelled("account", r"account(?: number| no\.?| #| id)?|acct\.?(?: number| no\.?| #)?|a/c|billing (?:number|id)|invoice(?: number| no\.?| #)?|routing(?: number| no\.?)?|sort code|guarantor (?:number|id)|har|bank (?:number|account)", confidence=0.89),
+    _labelled("license", r"(?:driver'?s?'?|driving|medical|nursing|pharmacy|state|professional|rn|md) licen[sc]e(?: number| no\.?| #)?|licen[sc]e(?: number| no\.?| #)|d\.?l\.?(?: number| no\.?| #)|dea(?: number| no\.?| #)?|certificate(?: number| no\.?| #)|passport(?: number| no\.?| #)?|upin", confidence=0.89),
+    _labelled("vehicle", r"licen[sc]e plate(?: number| no\.?)?|number plate|plate (?:number|no\.?|#)|tag number|registration(?: number| plate| no\.?)|vehicle (?:id|number|tag)", value=r"([A-Z0-9]{1,4}[- ]?[A-Z0-9]{2,5})", confidence=0.89),
+    _labelled("vehicle", r"vin(?: number| no\.?| #)?|vehicle identification number", value=r"([A-HJ-NPR-Za-hj-npr-z0-9]{11,17})", confidence=0.89),
+    _labelled("device", r"serial(?: number| no\.?| num\.?| #)?|s/n|sn|device (?:id|identifier|number|serial)|udi(?:-di)?|lot (?:number|no\.?|#)|lot[:#]|imei|model (?:number|no\.?|#)|(?:pacemaker|implant|icd|pump|prosthesis|stent|monitor|cgm|lead) (?:id|serial|number|model|sn|s/n)(?: number| no\.?)?|ref(?:erence)? #", confidence=0.89),
+    _labelled("other_id", r"encounter(?: id| number| no\.?| #)?|visit (?:id|number|no\.?|#)|csn|fin|accession(?: id| number| no\.?| #)?|specimen(?: id| number| no\.?| #)|case (?:id|number|no\.?|#)|claim(?: id| number| no\.?| #)|study (?:id|number)|subject(?: id| number| no\.?| #)|participant(?: id| number)|employee(?: id| number| no\.?| #)|badge(?: id| number| no\.?| #)|student (?:id|number)|order (?:id|number|no\.?|#)|authorization(?: id| number| no\.?| #)|referral (?:id|number|no\.?|#)|prescription (?:number|no\.?|#)|rx ?#|(?:case|ticket|confirmation|tracking|reference|transaction|donor|biobank|requisition|military|service) (?:id|number|no\.?|#)|pin(?: code| number)?|passcode|national (?:id|insurance)(?: number| no\.?)?|tax id|ein|id(?: number| no\.?| ?#)", confidence=0.89),
+    Rule("other_id", r"(?i)\b(?:user ?name|user ?id|login(?: name)?|screen name|handle)[:=]? ?(?:is )?([a-z][a-z._-]{1,30}\d[a-z0-9._-]*)\b", 0.8),
     # -- places
     Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?,? (?:(?:[NSEWnsew]|North|South|East|West|NE|NW|SE|SW)\.? )?(?:[A-Z0-9][A-Za-z0-9'.-]*,? ){1,4}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, _near("at|address|lives?|reside[sd]?|street|to")),
     Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, _near("at|address|lives?|reside[sd]?|to")),
@@ -214,12 +216,12 @@ RULES: tuple[Rule, ...] = (
     Rule("name", r"\b(?:Doctor|Professor|Nurse|Sister|Father|Reverend|Judge|Officer|Captain|Sergeant|Aunt|Auntie|Uncle|Grandma|Grandpa|Pastor|Coach|President|Senator|Mayor|Detective|Lady|Lord|Sir|Dame|Prince|Princess|Rabbi|Deacon) (" + _PERSON + r")", 0.75, None, people.person),
     Rule("name", r"\b(?:dr|mr|mrs|ms|mister)\.? ([a-z]{3,20})\b", 0.7, None, people.surname),
     Rule("name", r"(?i:\bmy name is|\bmy name's|\bname's|\bi am called|\bcalls? me|\bgoes by|\bis named|\bnamed|\bnames? ?(?:is|:)|\bsincerely,?|\bregards,?|\bdear|\bby name of|\baka)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.person),
-    Rule("name", r"(?i:\bsigned(?: by)?:?|\battn:?|\bc/o|\bper|\bscribed by|\bdictated by|\breviewed by|\bseen by|\breferred by|\bspoke (?:to|with)|\bthis is|\bi'm|\bi am|\bnee|\bthanks,|\bhi,?|\bhello,?)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.known),
+    Rule("name", r"(?i:\bsigned(?: by)?:?|\battn:?|\bc/o|\bper|\bscribed by|\bdictated by|\breviewed by|\bseen by|\breferred by|\b(?:spoke|discussed|met) (?:to|with|w/)|\bthis is|\bi'm|\bi am|\bnee|\bthanks,|\bhi,?|\bhello,?)[ \t\n]+(" + _PERSON + r")", 0.7, None, people.pair),
     Rule("name", r"(?i)\b(?:my name is|name's|my full name is|(?:his|her|patient|patient's|last|first|full|middle|maiden|mother's maiden) name(?: is|:))[ \t]+([a-z][a-z'-]+(?: [a-z][a-z'-]+)?)", 0.75, None, people.person),
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|partner|friend|neighbou?r|boss|roommate|girlfriend|boyfriend|fiancee?|cousin|nephew|niece|grandson|granddaughter|grandmother|grandfather|caregiver|nurse|therapist|guardian|emergency contact|next of kin|pcp|physician|surgeon|provider|attending|oncologist|cardiologist|counsel(?:l)?or|midwife)(?:'s name is|,| is| was| named)? )(" + _PERSON + r")", 0.7, None, people.known),
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|name|provider|physician|surgeon|attending|pcp|author|nurse|contact|next of kin|guardian):) ?([A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+)\b", 0.75, None, people.known),
     Rule("name", r"\b([A-Z][a-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|ARNP|CRNA|DPM|OD|LPN|CNM|RPh|DVM|MPH|Esq|Jr|Sr|III)\b", 0.85, None, people.person),
-    Rule("name", r"\b([A-Z][A-Za-z'-]+, [A-Z][a-z'-]+(?: [A-Z]\b\.?)?)\b", 0.75, None, people.last_first),
+    Rule("name", r"\b([A-Z][A-Za-z'-]+, [A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?)\b", 0.75, None, people.last_first),
     Rule("name", r"\b((?:[A-Z]\. ?){1,2}[A-Z][a-z'-]{2,})\b", 0.6, None, people.surname),
 )  # fmt: skip
 

@@ -27,7 +27,7 @@ from gateway.privacy.rules import CHECK_LOSS, CONTEXT_GAIN, RULES, Rule, fits_ke
 _SEPARATOR = "\n\x1e\n"
 _WINDOW = 48  # bytes before a match in which context words count
 _PIECE_LOSS = 0.3
-_SURE = 0.95  # the most that context makes of a look; a label before it says more
+_SURE = 0.88  # the most that context makes of a look; a label before it says more
 
 
 @lru_cache(maxsize=1)

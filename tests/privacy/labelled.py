@@ -61,6 +61,12 @@ Discussed with {name|Maria Gonzalez}, RN, about the dressing.
 My name is {name|Tomas Okafor} and I have asthma.
 I spoke with {name|Tamara} about her insulin dose.
 her wife {name|Georgina} drove her to the clinic
+Patient name: {name|WILLIAMS, ROBERT J} was admitted for dialysis.
+Her husband {name|Bob} manages the insulin.
+NHS number {health_plan|943 476 5919} was checked for the vaccine.
+The plate {vehicle|8ABC123} was on the ambulance report.
+Spoke with {name|Priya Raghunathan} about the biopsy.
+Username {other_id|jdoe1950} has a pending refill.
 Dr. {name|Parkinson} examined the tremor.
 Our patient {name|Deborah O'Brien} stopped taking aspirin.
 """.strip().splitlines()
@@ -87,6 +93,9 @@ Hemoglobin A1c was 7.2 percent; LDL 130.
 Patient: I've had this headache for three days. Doctor: Any fever?
 Doctor: Okay. Patient: Yes, it hurts when I walk.
 She may take Tylenol or Advil as needed for pain.
+Referred by Cardiology and seen by Neurosurgery for stenosis.
+It is called onychomycosis; the patient is Spanish speaking.
+Fixation with plates 3 and 4, lot of 20 tablets dispensed, policy 2019 applies.
 Use Allegra for seasonal allergies and Flonase for congestion.
 Murphy sign was positive and the gallbladder was removed.
 The Whipple procedure was discussed at length.
