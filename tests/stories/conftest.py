@@ -166,6 +166,13 @@ def training_spec(user: User, tiny: Path, extra: str = "", **data: Any) -> Path:
     )
 
 
+def long_spec(user: User, tiny: Path) -> Path:
+    """A job that trains for longer than any test looks at it."""
+    user.chats("data.jsonl", easy_rows(400))
+    spec = training_spec(user, tiny)
+    return user.write("long.yaml", spec.read_text().replace("epochs: 1", "epochs: 50"))
+
+
 @dataclass(frozen=True)
 class Done:
     """A finished run: what the command printed, and the user whose home has it."""

@@ -1,0 +1,123 @@
+"""`tunegate plan`: what people read, what programs rely on, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.conftest import User, easy_rows
+
+PLAN = {"schema", "spec_hash", "as_of", "trust", "data", "candidates", "chosen", "why", "openings"}
+DATA = {"rows", "used", "refused", "tokens", "tokens_method", "hash", "class", "findings"}
+CANDIDATE = {
+    "backend", "model", "region", "offer", "verdict", "reasons", "tokens", "tokens_method",
+    "billed_tokens", "estimate", "duration_h", "memory_gib", "translation",
+}  # fmt: skip
+ESTIMATE = {"training_usd", "serving_usd_month", "total_usd", "lines"}
+LINE = {"name", "quantity", "unit", "price", "usd", "source", "as_of", "confidence"}
+REASON = {"code", "text", "rule", "source", "fix"}
+MONEY = re.compile(r"\d+(\.\d+)?")
+
+
+@pytest.fixture
+def planner(user: User) -> User:
+    """Someone with public tickets and a spec that names models of several places."""
+    user.chats("data.jsonl", easy_rows())
+    user.spec(
+        "serving: {input_tokens_per_month: 1000000, output_tokens_per_month: 200000, months: 2}\n",
+        model="gpt-4.1-mini",
+    )
+    return user
+
+
+def candidates(shown: dict[str, Any], backend: str) -> list[dict[str, Any]]:
+    return [each for each in shown["candidates"] if each["backend"] == backend]
+
+
+def test_the_json_has_the_keys_that_programs_rely_on(planner: User) -> None:
+    shown = planner.json("plan", "job.yaml")
+    assert set(shown) >= PLAN
+    assert shown["schema"] == "tunegate.plan/1"
+    assert set(shown["data"]) >= DATA
+    assert set(shown["data"]["class"]) == {"declared", "detected", "effective"}
+    for candidate in shown["candidates"]:
+        assert set(candidate) >= CANDIDATE
+        assert set(candidate["estimate"]) >= ESTIMATE
+        assert all(set(line) >= LINE for line in candidate["estimate"]["lines"])
+        assert all(set(reason) >= REASON for reason in candidate["reasons"])
+        total = candidate["estimate"]["total_usd"]
+        assert total is None or all(MONEY.fullmatch(total[part]) for part in ("low", "likely", "high"))
+        assert (candidate["translation"] is None) == (candidate["verdict"] == "unsupported")
+    priced = [each for each in candidates(shown, "openai") if each["estimate"]["lines"]]
+    assert priced
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_people_read_it_at_any_width(planner: User, columns: int) -> None:
+    planner.columns = columns
+    text = planner.outside("plan", "job.yaml").stdout
+    assert max(map(len, text.splitlines())) <= columns
+    for word in ("40 of 40 rows", "class public", "openai", "gpt-4.1-mini", "verdict", "nothing can run"):
+        assert word in text
+
+
+def test_a_plan_without_a_choice_exits_0_and_with_check_as_run_would(planner: User) -> None:
+    planner.tunegate("plan", "job.yaml")
+    planner.tunegate("plan", "job.yaml", "--check", code=5)
+    planner.spec(name="phi.yaml", **{"class": "phi"})
+    assert "No BAA with" in planner.tunegate("plan", "phi.yaml", "--check", code=3).stdout
+
+
+def test_denied_reasons_name_the_provider_as_people_do(planner: User) -> None:
+    planner.spec("route: {backends: [bedrock]}\n", name="phi.yaml", model="nova-micro", **{"class": "phi"})
+    explained = planner.json("policy", "explain", "phi.yaml")
+    texts = [ground["reason"] for each in explained for ground in each["grounds"]]
+    assert "No BAA with Amazon Bedrock on file" in texts
+    assert "Amazon Bedrock" in planner.tunegate("policy", "explain", "phi.yaml").stdout
+
+
+def test_over_budget_is_told_apart_from_denied(user: User, tiny: Path) -> None:
+    user.chats("data.jsonl", easy_rows())
+    user.spec("route: {backends: [local], deadline: 1m}\n", model=str(tiny))
+    shown = user.json("plan", "job.yaml")
+    if shown["candidates"][0]["selectable"]:
+        pytest.skip("this machine would be done within the minute")
+    assert shown["chosen"] is None
+    assert "past_deadline" in {reason["code"] for reason in shown["candidates"][0]["reasons"]}
+    user.tunegate("plan", "job.yaml", "--check", code=5)
+
+
+def test_the_day_of_a_closing_is_the_last_day_it_works(planner: User) -> None:
+    def said(day: str) -> str:
+        shown = planner.json("plan", "job.yaml", "--as-of", day)
+        assert shown["as_of"] == day
+        return json.dumps([each["reasons"] for each in candidates(shown, "openai")])
+
+    planner.write(
+        "tunegate.toml",
+        '[[attestations]]\nkind = "existing_account"\nbackend = "openai"\nsigned = 2026-01-01\n'
+        'evidence = "console"\n',
+    )
+    before, after = said("2027-01-06"), said("2027-01-07")
+    assert "training_closed" not in before
+    assert before != after
+
+
+def test_the_exact_requests_can_be_read_without_any_row(planner: User) -> None:
+    shown = json.loads(planner.tunegate("plan", "job.yaml", "--show-translation", "openai").stdout)
+    for translation in shown.values():
+        assert translation["requests"]
+        assert {field["action"] for field in translation["fields"]} <= {"kept", "changed", "refused"}
+    assert "knee" not in json.dumps(shown)
+    planner.tunegate("plan", "job.yaml", "--show-translation", "nowhere", code=2)
+
+
+def test_paid_dispatch_needs_a_yes(planner: User) -> None:
+    """Nothing can be paid for yet: `run` ends where the plan does, and spends nothing."""
+    told = planner.tunegate("run", "job.yaml", code=5).stderr
+    assert "error:" in told
+    assert planner.json("jobs", "list") == []
