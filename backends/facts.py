@@ -62,6 +62,7 @@ class _Model(_Table):
     max_tokens_per_row: int | None = None
     min_rows: int = 1
     max_rows: int | None = None
+    limits_include_validation: bool = False
     tools: bool = False
     parameters: int | None = None
 

@@ -35,6 +35,7 @@ A facts file, in full:
     max_tokens_per_row = 32768
     min_rows = 8
     max_rows = 20000                     # absent: no stated limit
+    limits_include_validation = false    # are min_rows and max_rows of both files together
     tokenizer = "proxy:nova"             # o200k_base | cl100k_base | hf | proxy:<name>
     tools = false                        # may rows carry tools
     parameters = 8030261248              # count, where known
@@ -148,6 +149,7 @@ class ModelFacts:
     max_tokens_per_row: int | None = None
     min_rows: int = 1
     max_rows: int | None = None
+    limits_include_validation: bool = False
     tools: bool = False
     parameters: int | None = None
 

@@ -127,7 +127,8 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer. Latency in seconds, tokens as the backend counted them (None when it did not)."""
+    """An answer. Tokens as the backend counted them (None when it did not). `latency_s` is the time to
+    the whole answer; where answers are made in batches, its even share of its batch's time."""
 
     text: str
     latency_s: float
