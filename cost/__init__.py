@@ -2,7 +2,7 @@
 
 book = PriceBook({"nova-cloud": facts})
 estimate(book, key, facts.kind, usage, spec.serving, on)     # named line items and their sums
-fit(spec, shape, machine, tokens, rows=800)                  # memory, settings and hours
+fit(spec, shape, machine, tokens, rows=800, epochs=3, batch_size=8)   # memory, settings and hours
 """
 
 from __future__ import annotations

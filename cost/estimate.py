@@ -34,13 +34,13 @@ class Usage:
     Attributes:
         train_tokens: tokens of the training rows, once.
         validation_tokens: tokens of the validation rows, once; 0 where the backend does not bill them.
-        epochs: passes over the rows that are billed.
+        epochs: passes over the rows that are billed; None where the service does not say how many.
         token_band: relative half-width of the token count's error: 0.15 for ±15 %.
         hours: machine time of training, where it runs on a machine with an hourly price.
     """
 
     train_tokens: int | None
-    epochs: int
+    epochs: int | None
     validation_tokens: int = 0
     token_band: float = 0.0
     hours: Range | None = None
@@ -48,7 +48,7 @@ class Usage:
     @property
     def billed_tokens(self) -> int | None:
         """Tokens on the bill: training (and, where billed, validation) rows × epochs."""
-        if self.train_tokens is None:
+        if self.train_tokens is None or self.epochs is None:
             return None
         return (self.train_tokens + self.validation_tokens) * self.epochs
 
@@ -81,6 +81,8 @@ def estimate(
 def _managed(sheet: _Sheet, usage: Usage, serving: Serving | None) -> None:
     if usage.train_tokens is None:
         sheet.unknown("training", "the tokens of this data are not counted for this model")
+    elif usage.epochs is None:
+        sheet.unknown("training", "how many epochs will be billed is not known: set hyperparameters.epochs")
     else:
         train = usage.train_tokens * usage.epochs
         sheet.tokens("training", "training", train, usage.token_band)

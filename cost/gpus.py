@@ -21,7 +21,7 @@ FILE = Path(__file__).parent / "gpus.toml"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One kind of GPU. Memory in GiB; `peak_tflops` is dense, in bf16 where `bf16` is true, else fp16."""
+    """One kind of GPU. Memory in GiB; `peak_tflops` is dense, in bf16 where `bf16` is true, else fp32."""
 
     name: str
     match: tuple[str, ...]

@@ -9,7 +9,7 @@ from backends.base import Backend
 from backends.ledger import every_field
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import Reason, Translation, Verdict
-from gateway.core.rows import DataProfile, FileStats, TokenStats
+from gateway.core.rows import DataProfile, FileStats, Split, TokenStats
 from gateway.core.spec import Data, JobSpec
 
 
@@ -33,6 +33,15 @@ def model_reasons(
     yield from _row_lengths(model, spec, stats)
 
 
+def cut_rows(
+    model: ModelFacts, spec: JobSpec, stats: TokenStats | None, translation: Translation
+) -> Iterator[Reason]:
+    """A note that long rows are cut, where the user allows it and the service does it."""
+    refused = "data.too_long" in (outcome.path for outcome in translation.refused)
+    if spec.data.too_long == "truncate" and not refused and (text := _long_rows(model, stats)):
+        yield Reason(Verdict.ALLOWED, "truncated", f"{text}; they are cut", source=model.source)
+
+
 def field_reasons(spec: JobSpec, translation: Translation, already: frozenset[str]) -> Iterator[Reason]:
     """Fields the user set that cannot be honoured. What is at its default was not asked for."""
     defaults = _defaults()
@@ -44,7 +53,9 @@ def field_reasons(spec: JobSpec, translation: Translation, already: frozenset[st
 
 def _row_counts(model: ModelFacts, profile: DataProfile, files: Mapping[str, FileStats]) -> Iterator[Reason]:
     train = files.get("train")
-    rows = train.rows_out if train else profile.split_rows.get("train", 0)
+    rows, what = _rows_of("train", files, profile), "to train on"
+    if model.limits_include_validation:
+        rows, what = rows + _rows_of("validation", files, profile), "to train and validate on"
     if train and train.rows_out < train.rows_in:
         why = ", ".join(f"{count:,} {code}" for code, count in train.refused.items())
         text = (
@@ -52,24 +63,31 @@ def _row_counts(model: ModelFacts, profile: DataProfile, files: Mapping[str, Fil
         )
         yield Reason(Verdict.ALLOWED, "rows_refused", text, fix="see `tunegate data check`")
     if rows < model.min_rows:
-        text = f"{rows:,} rows to train on, and {model.name} needs at least {model.min_rows:,} there"
+        text = f"{rows:,} rows {what}, and {model.name} needs at least {model.min_rows:,} there"
         yield _cannot("too_few_rows", text, source=model)
     if model.max_rows is not None and rows > model.max_rows:
-        text = f"{rows:,} rows to train on, and {model.name} takes at most {model.max_rows:,} there"
+        text = f"{rows:,} rows {what}, and {model.name} takes at most {model.max_rows:,} there"
         yield _cannot("too_many_rows", text, source=model)
 
 
+def _rows_of(split: Split, files: Mapping[str, FileStats], profile: DataProfile) -> int:
+    """Rows of the file that would be sent; before conversion, those of the split."""
+    return files[split].rows_out if split in files else profile.split_rows.get(split, 0)
+
+
 def _row_lengths(model: ModelFacts, spec: JobSpec, stats: TokenStats | None) -> Iterator[Reason]:
+    if spec.data.too_long == "refuse" and (text := _long_rows(model, stats)):
+        yield _cannot("too_long", text, fix="write `too_long: truncate`, or shorten the rows", source=model)
+
+
+def _long_rows(model: ModelFacts, stats: TokenStats | None) -> str | None:
+    """How many rows are longer than the model takes there; None when none is, or nobody counted."""
     limit = model.max_tokens_per_row
     if stats is None or limit is None or stats.longest <= limit:
-        return
+        return None
     over = stats.over.get(limit)
     many = f"{over:,} rows are" if over else "at least one row is"
-    text = f"{many} longer than the {limit:,} tokens that {model.name} takes there"
-    if spec.data.too_long == "refuse":
-        yield _cannot("too_long", text, fix="write `too_long: truncate`, or shorten the rows", source=model)
-    else:
-        yield Reason(Verdict.ALLOWED, "truncated", f"{text}; they are cut", source=model.source)
+    return f"{many} longer than the {limit:,} tokens that {model.name} takes there"
 
 
 def _converted(

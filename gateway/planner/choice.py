@@ -72,8 +72,9 @@ def _too_late(candidate: Candidate, deadline: timedelta | None) -> Iterator[Reas
     limit = Decimal(str(deadline.total_seconds())) / 3600
     hours = candidate.duration_h
     if hours is None:
-        text = "how long it takes is not known, so the deadline cannot be promised"
-        yield Reason(Verdict.ALLOWED, "past_deadline", text, fix="remove route.deadline")
+        text = f"how long training takes there is not known, so {limit:.1f} h cannot be promised"
+        fix = "remove route.deadline, or take a place whose time is known"
+        yield Reason(Verdict.ALLOWED, "past_deadline", text, fix=fix)
     elif hours.high > limit:
         text = f"may take {hours.high:.1f} h, past the deadline of {limit:.1f} h"
         yield Reason(Verdict.ALLOWED, "past_deadline", text, fix="extend route.deadline")

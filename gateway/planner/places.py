@@ -10,10 +10,21 @@ from backends.base import Backend
 from gateway.core.facts import Facts, ModelFacts, Offer
 from gateway.core.plan import CandidateKey, Machine
 
-# Regions whose names say Europe, in countries that are no members of the Union.
-_NOT_IN_THE_UNION = frozenset({"eu-west-2", "eu-central-2", "europe-west2", "europe-west6"})
 _US = re.compile(r"us(-.+)?|(north|south|west)?(east|west|central)us\d?")  # us, us-east-1, eastus2
-_EU = re.compile(r"eu(-.+)?|europe-.+|(north|west)europe")
+# Regions in member states of the European Union, by the clouds' public lists of regions. A region that
+# is not listed has no zone: London, Zürich and Oslo say Europe and lie outside the Union, and a new
+# region is listed once somebody has looked where it is.
+_EU = frozenset({
+    "eu",
+    # AWS: Ireland, Paris, Frankfurt, Stockholm, Milan, Aragón
+    "eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2",
+    # Google: Belgium, Frankfurt, Eemshaven, Milan, Paris, Berlin, Turin; Warsaw, Finland, Sweden, Madrid
+    "europe-west1", "europe-west3", "europe-west4", "europe-west8", "europe-west9", "europe-west10",
+    "europe-west12", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1",
+    # Azure
+    "westeurope", "northeurope", "swedencentral", "francecentral", "francesouth", "germanywestcentral",
+    "germanynorth", "italynorth", "polandcentral", "spaincentral",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,9 @@ def residency_of(offer: Offer | None, region: str) -> str:
         return offer.residency.removeprefix("zone:")
     if offer.residency != "region":
         return offer.residency
-    if region in _NOT_IN_THE_UNION:
-        return "global"
     if _US.fullmatch(region):
         return "us"
-    return "eu" if _EU.fullmatch(region) else "global"
+    return "eu" if region in _EU else "global"
 
 
 def offer_of(facts: Facts, name: str) -> Offer | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from backends.base import Backend
 from cost import OWN_HARDWARE, Priced, Usage, estimate, fit
@@ -23,13 +24,12 @@ from gateway.core.plan import (
     Verdict,
 )
 from gateway.core.rows import TokenStats
-from gateway.planner.capability import field_reasons, model_reasons
+from gateway.planner.capability import cut_rows, field_reasons, model_reasons
 from gateway.planner.choice import choose, openings, within_limits
 from gateway.planner.lifecycle import lifecycle_reasons
 from gateway.planner.places import Place, places
 from gateway.planner.request import PlanRequest, gate_request
 
-_DEFAULT_EPOCHS = 3
 _NOT_PRICED = Estimate(None, None, None)
 _BLOCKING = (Verdict.UNSUPPORTED, Verdict.DENIED, Verdict.UNAVAILABLE)
 
@@ -42,12 +42,14 @@ def plan(request: PlanRequest) -> Plan:
     judge = _Judge(request)
     candidates: list[Candidate] = []
     by_key: dict[CandidateKey, Place] = {}
+    nowhere = _offered_nowhere(request)
     for name in request.spec.route.backends or tuple(request.backends):
         backend = request.backends.get(name)
         found = tuple(places(backend, request.spec.model)) if backend else ()
         by_key |= {place.key: place for place in found}
         judged = [within_limits(judge.candidate(place), request.spec) for place in found]
-        candidates += judged or [_nothing_there(request, name, backend)]
+        candidates += judged or [_nothing_there(request, name, backend, request.spec.model)]
+        candidates += [_nothing_there(request, name, backend, (model,)) for model in nowhere if judged]
     chosen, why = choose(candidates, request.spec)
     best = next((candidate for candidate in candidates if candidate.key == chosen), None)
     decided = next((candidate.decision for candidate in candidates if candidate.decision), None)
@@ -59,7 +61,7 @@ def plan(request: PlanRequest) -> Plan:
         data=_data_summary(request, candidates),
         candidates=tuple(candidates),
         chosen=chosen,
-        why=f"{why}{_offered_nowhere(request)}",
+        why=f"{why}{_why_nowhere(request, nowhere)}",
         openings=tuple(openings(request, candidates, by_key, best)),
     )
 
@@ -79,19 +81,19 @@ class _Judge:
     def __init__(self, request: PlanRequest) -> None:
         self._request = request
         self._views: dict[tuple[str, str], _ModelView] = {}
-        self._fits: dict[tuple[str, str, str, int | None], Fit | None] = {}
+        self._fits: dict[tuple[str, str, str], Fit | None] = {}
 
     def candidate(self, place: Place) -> Candidate:
         view = self._view(place.backend, place.model)
-        lies = self._fit(place, view.stats, None)
-        capability = [*view.capability, *_does_not_fit(lies)]
-        translation, refused = self._translate(place, lies, capability)
-        capability += refused
-        epochs = _epochs_of(self._request, translation)
-        if lies and epochs != _epochs_of(self._request, None):
-            lies = self._fit(place, view.stats, epochs)
+        translation, refused = self._translate(place, None, view.capability)
+        lies = self._fit(place, view.stats, translation)
+        if lies:  # the fit follows from the epochs and the batch; what it chose goes into the request
+            translation, refused = self._translate(place, lies, view.capability)
+        capability = [*view.capability, *_does_not_fit(lies), *refused]
+        if translation:
+            capability += cut_rows(place.model, self._request.spec, view.stats, translation)
         decision = self._request.gate.decide(gate_request(self._request, place))
-        priced, usage = self._price(place, view.stats, epochs, lies)
+        priced, usage = self._price(place, view.stats, _number(translation, "epochs"), lies)
         reasons = [*capability, *_denied(decision), *view.others, *_price_reasons(place, priced)]
         if not place.backend.dispatches and not any(reason.verdict in _BLOCKING for reason in reasons):
             reasons.append(_NOT_BUILT)
@@ -137,22 +139,27 @@ class _Judge:
             text = f"the package {backend.facts.package} is not installed"
             yield Reason(Verdict.ALLOWED, "not_installed", text, fix=hint)
 
-    def _fit(self, place: Place, stats: TokenStats | None, epochs: int | None) -> Fit | None:
+    def _fit(self, place: Place, stats: TokenStats | None, translation: Translation | None) -> Fit | None:
         """None where training is not on a machine of ours, or the model's sizes are not at hand."""
         if place.machine is None or stats is None:
             return None
-        key = (place.key.backend, place.model.name, place.machine.name, epochs)
+        key = (place.key.backend, place.model.name, place.machine.name)
         if key not in self._fits:
-            self._fits[key] = self._fit_of(place, place.machine, stats, epochs)
+            self._fits[key] = self._fit_of(place, place.machine, stats, translation)
         return self._fits[key]
 
-    def _fit_of(self, place: Place, machine: Machine, stats: TokenStats, epochs: int | None) -> Fit | None:
+    def _fit_of(
+        self, place: Place, machine: Machine, stats: TokenStats, translation: Translation | None
+    ) -> Fit | None:
         shape = place.backend.shape(place.model)
+        epochs, batch_size = _number(translation, "epochs"), _number(translation, "batch_size")
+        if shape is None or epochs is None or batch_size is None:
+            return None
         rows = self._request.profile.split_rows.get("train", 0)
-        return shape and fit(self._request.spec, shape, machine, stats, rows=rows, epochs=epochs)
+        return fit(self._request.spec, shape, machine, stats, rows=rows, epochs=epochs, batch_size=batch_size)
 
     def _translate(
-        self, place: Place, lies: Fit | None, capability: list[Reason]
+        self, place: Place, lies: Fit | None, capability: Sequence[Reason]
     ) -> tuple[Translation | None, list[Reason]]:
         """The exact requests; None, with the reason, where the room cannot make them."""
         codes = frozenset(reason.code for reason in capability)
@@ -166,7 +173,7 @@ class _Judge:
         return translation, list(field_reasons(request.spec, translation, codes & {"method"}))
 
     def _price(
-        self, place: Place, stats: TokenStats | None, epochs: int, lies: Fit | None
+        self, place: Place, stats: TokenStats | None, epochs: int | None, lies: Fit | None
     ) -> tuple[Priced, Usage]:
         billed = place.backend.facts.handles("bills_validation_tokens")
         usage = Usage(
@@ -234,18 +241,20 @@ def _token_stats(
     return stats, []
 
 
-def _epochs_of(request: PlanRequest, translation: Translation | None) -> int:
-    """Epochs as the backend will train them: what the translation made of the field."""
+def _number(translation: Translation | None, name: str) -> int | None:
+    """A hyperparameter as the backend will use it: what the translation made of the field. None where
+    the service decides it and does not say how."""
     for outcome in translation.fields if translation else ():
-        if outcome.path == "hyperparameters.epochs" and isinstance(outcome.after, int):
+        if outcome.path == f"hyperparameters.{name}" and isinstance(outcome.after, int):
             return outcome.after
-    asked = request.spec.hyperparameters.epochs
-    return _DEFAULT_EPOCHS if asked == "auto" else asked
+    return None
 
 
-def _nothing_there(request: PlanRequest, name: str, backend: Backend | None) -> Candidate:
-    """The one row of a backend that offers none of the models."""
-    asked = ", ".join(request.spec.model)
+def _nothing_there(
+    request: PlanRequest, name: str, backend: Backend | None, models: Sequence[str]
+) -> Candidate:
+    """The one row of a backend that offers none of these models."""
+    asked = ", ".join(models)
     if backend is None:
         reason = Reason(
             Verdict.UNSUPPORTED,
@@ -254,12 +263,13 @@ def _nothing_there(request: PlanRequest, name: str, backend: Backend | None) -> 
             fix=f"the registered ones are {', '.join(request.backends)}",
         )
     else:
-        title = backend.facts.title
+        near = " or ".join(filter(None, (_nearest(model, [backend]) for model in models)))
+        meant = f"perhaps {near} is meant; " if near else ""
         reason = Reason(
             Verdict.UNSUPPORTED,
             "model_not_offered",
-            f"{title} does not offer {asked} for tuning",
-            fix=f"see what it offers: `tunegate backends facts {name}`",
+            f"{backend.facts.title} does not offer {asked} for tuning",
+            fix=f"{meant}see what it offers: `tunegate backends facts {name}`",
         )
     key = CandidateKey(name, asked, "", "")
     return Candidate(
@@ -267,11 +277,35 @@ def _nothing_there(request: PlanRequest, name: str, backend: Backend | None) -> 
     )
 
 
-def _offered_nowhere(request: PlanRequest) -> str:
-    route = request.spec.route.backends or tuple(request.backends)
-    backends = [request.backends[name] for name in route if name in request.backends]
-    missing = [name for name in request.spec.model if not any(each.resolve(name) for each in backends)]
-    return f"; no backend offers {', '.join(missing)}" if missing else ""
+def _routed(request: PlanRequest) -> list[Backend]:
+    names = request.spec.route.backends or tuple(request.backends)
+    return [request.backends[name] for name in names if name in request.backends]
+
+
+def _offered_nowhere(request: PlanRequest) -> tuple[str, ...]:
+    """The models asked for that no backend of the route offers."""
+    backends = _routed(request)
+    return tuple(name for name in request.spec.model if not any(each.resolve(name) for each in backends))
+
+
+def _why_nowhere(request: PlanRequest, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    near = {name: _nearest(name, _routed(request)) for name in names}
+    told = (f"{name} (the nearest name is {near[name]})" if near[name] else name for name in names)
+    return f"; no backend offers {', '.join(told)}"
+
+
+def _nearest(name: str, backends: Sequence[Backend]) -> str | None:
+    """The offered model whose name, or another name of it, looks most like this one."""
+    names = {
+        known: model.name
+        for backend in backends
+        for model in backend.facts.models
+        for known in (model.name, model.id, *model.aliases)
+    }
+    close = get_close_matches(name, names, n=1)
+    return names[close[0]] if close else None
 
 
 def _data_summary(request: PlanRequest, candidates: list[Candidate]) -> DataSummary:

@@ -32,7 +32,9 @@ def stats(rows: int = 1000, length: int = 500) -> TokenStats:
 
 
 def fitted(shape: ModelShape, machine: Machine, rows: int = 1000, **hyperparameters: Any) -> Fit:
-    return fit(spec(**hyperparameters), shape, machine, stats(rows), rows=rows)
+    asked = spec(**hyperparameters)
+    epochs = hyperparameters.get("epochs", 3)
+    return fit(asked, shape, machine, stats(rows), rows=rows, epochs=epochs, batch_size=8)
 
 
 @pytest.mark.parametrize("machine", [TWO_CORES, L4, A100])
@@ -72,6 +74,12 @@ def test_more_epochs_take_longer_and_no_more_memory() -> None:
     one, five = fitted(TINY, TWO_CORES, epochs=1), fitted(TINY, TWO_CORES, epochs=5)
     assert one.hours.likely < five.hours.likely
     assert one.memory_gib == five.memory_gib
+
+
+def test_a_tiny_base_is_given_one_thread_and_a_large_one_every_core() -> None:
+    assert fitted(TINY, TWO_CORES).choices["threads"][0] == 1
+    assert fitted(LLAMA_8B, TWO_CORES).choices["threads"][0] == 2
+    assert "thread" in fitted(TINY, TWO_CORES).choices["threads"][1]
 
 
 def test_a_longer_limit_means_fewer_rows_a_pass() -> None:

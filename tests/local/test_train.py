@@ -184,6 +184,18 @@ def test_pickle_weights_alone_are_refused(bench: Bench, tmp_path: Path) -> None:
         train(bench.prepare(rows(), "pickled"), _never)
 
 
+def test_a_tokenizer_that_knows_more_than_the_base_is_refused_at_the_start(
+    bench: Bench, tmp_path: Path
+) -> None:
+    foreign = make_base(tmp_path / "foreign")
+    tokenizer = Template.load(foreign, "foreign").tokenizer
+    tokenizer.add_tokens([f"<|{number}|>" for number in range(200)])
+    tokenizer.save_pretrained(str(foreign))
+    bench.base = foreign
+    with pytest.raises(Unsupported, match="400 embeddings"):
+        train(bench.prepare(rows(), "foreign"), _never)
+
+
 def test_validation_loss_is_told_each_epoch(bench: Bench) -> None:
     run = bench.prepare(rows(), "one")
     config = run.config

@@ -52,7 +52,7 @@ def test_every_field_has_one_outcome_and_no_auto_is_left(backend: LocalBackend, 
     assert [outcome.path for outcome in translation.fields] == [path for path, _ in every_field(spec)]
     body = translation.requests[0].body
     settings = [body[key] for key in ("epochs", "batch_size", "learning_rate", "max_length", "method")]
-    assert settings == [3, 8, 5e-4, 2048, "lora"]
+    assert settings == [8, 8, 2e-3, 2048, "lora"]
     changed = [outcome for outcome in translation.fields if outcome.action == "changed"]
     assert all(outcome.why and outcome.before == "auto" for outcome in changed)
     assert not translation.refused
@@ -90,7 +90,7 @@ def test_a_multiplier_multiplies_our_rate_and_never_is_one(
 ) -> None:
     spec = _spec(hyperparameters={"learning_rate_multiplier": 2.0})
     translation = _translate(spec, backend, profile)
-    assert translation.requests[0].body["learning_rate"] == pytest.approx(1e-3)
+    assert translation.requests[0].body["learning_rate"] == pytest.approx(4e-3)
     assert "multiplier 2" in (_outcome(translation, "hyperparameters.learning_rate").why or "")
 
 
@@ -98,10 +98,27 @@ def test_the_machines_fit_decides_how_much_goes_through_at_once(
     backend: LocalBackend, profile: DataProfile
 ) -> None:
     machine = Machine("this-machine", None, 0, 0.0, 2, 16.0)
-    choices = {"micro_batch": (2, "memory"), "checkpointing": (True, "memory"), "precision": ("fp32", "cpu")}
+    choices = {
+        "micro_batch": (2, "memory"),
+        "checkpointing": (True, "memory"),
+        "precision": ("fp32", "cpu"),
+        "threads": (1, "small"),
+    }
     fit = Fit(machine, True, 1.0, {}, Range.exactly(Decimal(1)), choices)
     body = _translate(_spec(), backend, profile, fit).requests[0].body
     assert (body["micro_batch_tokens"], body["checkpointing"], body["precision"]) == (4096, True, "fp32")
+    assert body["threads"] == 1
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(50, 8), (300, 8), (400, 6), (799, 3), (800, 3), (50_000, 3)])
+def test_few_rows_are_gone_over_more_often_and_it_is_said_why(
+    backend: LocalBackend, profile: DataProfile, rows: int, epochs: int
+) -> None:
+    few = replace(profile, split_rows={"train": rows})
+    outcome = _outcome(_translate(_spec(), backend, few), "hyperparameters.epochs")
+    assert outcome.after == epochs
+    assert outcome.why
+    assert ("steps a pass" in outcome.why) == (epochs > 3)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +139,10 @@ def test_larger_bases_learn_in_smaller_steps(profile: DataProfile, backend: Loca
         wire.translate(_spec(), TARGET, model, profile, None, max_positions=None, parameters=size)
         .requests[0]
         .body["learning_rate"]
-        for size in (2_000_000, 1_000_000_000, 8_000_000_000, 70_000_000_000)
+        for size in (2_000_000, 100_000_000, 1_000_000_000, 8_000_000_000, 70_000_000_000)
     ]
     assert rates == sorted(rates, reverse=True)
-    assert len(set(rates)) == 4
+    assert len(set(rates)) == 5
 
 
 def test_a_row_converts_to_canonical_json() -> None:

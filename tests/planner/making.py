@@ -39,7 +39,8 @@ class Shop(Backend):
     weights_absent: str | None = None
     own: tuple[Machine, ...] = ()
     sizes: ModelShape | None = None
-    auto_epochs: int = 3
+    auto_epochs: int | None = 3
+    cuts_refused: bool = False
 
     def __init__(self, facts: Facts, **answers: Any) -> None:
         super().__init__(facts, Path("unused"))
@@ -55,6 +56,10 @@ class Shop(Backend):
             ledger.refused("hyperparameters.seed", "no seed can be set there")
         if spec.hyperparameters.epochs == "auto":
             ledger.changed("hyperparameters.epochs", self.auto_epochs, "the shop's default")
+        if self.cuts_refused:
+            ledger.refused("data.too_long", "long rows are not cut there")
+        if self.own and spec.hyperparameters.batch_size == "auto":
+            ledger.changed("hyperparameters.batch_size", 8, "the shop's default")
         ledger.ours()
         for path in ("task", "model", "method", "hyperparameters"):
             ledger.kept(path)

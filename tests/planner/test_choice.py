@@ -155,6 +155,10 @@ def test_a_gate_that_denies_without_a_reason_still_denies() -> None:
         ("region", "eastus2", "us"),
         ("region", "eu-central-1", "eu"),
         ("region", "europe-west4", "eu"),
+        ("region", "swedencentral", "eu"),
+        ("region", "francecentral", "eu"),
+        ("region", "norwayeast", "global"),  # Europe, outside the Union
+        ("region", "eu-moon-1", "global"),  # nobody has looked where it is
         ("region", "eu-west-2", "global"),  # London
         ("region", "europe-west6", "global"),  # Zürich
         ("region", "asia-east1", "global"),

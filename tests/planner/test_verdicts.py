@@ -69,6 +69,20 @@ def test_long_rows_are_counted_and_are_cut_only_when_the_user_says_so() -> None:
     loose = spec(data={"train": ("x.jsonl",), "too_long": "truncate"})
     (cut,) = plan(replace(request, spec=loose)).candidates
     assert (cut.verdict, codes(cut)) == (Verdict.ALLOWED, ["truncated"])
+    stubborn = shop(models=(model(max_tokens_per_row=1000),), cuts_refused=True)
+    (left,) = plan(replace(asked(stubborn), spec=loose)).candidates
+    assert codes(left) == ["field"]
+
+
+def test_a_limit_on_both_files_counts_the_validation_rows_too() -> None:
+    data = profile(split_rows={"train": 900, "validation": 100})
+    alone, both = (
+        shop(models=(model(max_rows=950, limits_include_validation=both),)) for both in (False, True)
+    )
+    assert only(alone, data=data).verdict is Verdict.ALLOWED
+    refused = only(both, data=data)
+    assert codes(refused) == ["too_many_rows"]
+    assert "1,000 rows to train and validate on" in refused.reasons[0].text
 
 
 def test_rows_that_cannot_be_converted_are_counted_by_reason() -> None:
@@ -90,6 +104,15 @@ def test_a_model_that_nobody_offers_is_named_beside_one_that_somebody_does() -> 
     made = plan(asked(shop(), model=["m", "elsewhere"]))
     assert made.chosen is not None
     assert made.why.endswith("no backend offers elsewhere")
+    assert [codes(candidate) for candidate in made.candidates] == [[], ["model_not_offered"]]
+
+
+def test_a_misspelt_model_is_answered_with_the_nearest_name() -> None:
+    made = plan(asked(shop(models=(model("llama-3.1-8b-instruct"),)), model=["llama-3-8b-instruct"]))
+    assert made.why.endswith(
+        "no backend offers llama-3-8b-instruct (the nearest name is llama-3.1-8b-instruct)"
+    )
+    assert (made.candidates[0].reasons[0].fix or "").startswith("perhaps llama-3.1-8b-instruct is meant")
 
 
 def test_a_backend_nobody_registered_is_unsupported() -> None:
@@ -184,6 +207,15 @@ def test_the_epochs_a_backend_will_really_train_are_the_ones_billed() -> None:
     assert candidate.billed_tokens == 3_500_000
     assert candidate.estimate.training_usd is not None
     assert str(candidate.estimate.training_usd.likely) == "35.00"
+
+
+def test_epochs_that_the_service_keeps_to_itself_make_no_price() -> None:
+    secretive = shop(auto_epochs=None)
+    candidate = only(secretive)
+    assert candidate.verdict is Verdict.UNPRICED
+    assert (candidate.billed_tokens, candidate.estimate.training_usd) == (None, None)
+    assert "how many epochs will be billed is not known" in candidate.reasons[0].text
+    assert only(secretive, hyperparameters={"epochs": 2}).billed_tokens == 1_000_000
 
 
 def test_ones_own_machine_takes_as_long_as_the_epochs_it_trains() -> None:
