@@ -243,10 +243,11 @@ def interval(value: Mapping[str, Any] | None) -> str:
 
 
 def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A plain table; values are printed as they are, never as markup."""
+    """A plain table; values are printed as they are, never as markup. Into a pipe or a file a row is
+    one line, however long."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(shown)
+    console.print(shown, width=None if console.is_terminal else 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,10 +119,10 @@ def make_starter(
         chosen_class = DataClass.parse(data_class or "phi")
     except ValueError as error:
         raise SpecError(str(error), place="--class") from None
-    columns = _columns(folder / data)
+    columns = _columns(Path(data))
     models = tuple(part.strip() for part in (model or "tunegate-demo").split(",") if part.strip())
     return Starter(
-        data=data,
+        data=_seen_from(folder, data),
         model=models,
         data_class=str(chosen_class),
         folder=folder,
@@ -129,6 +130,11 @@ def make_starter(
         prompt=prompt or _likeliest(columns, _PROMPTS),
         completion=completion or _likeliest(columns, _COMPLETIONS),
     )
+
+
+def _seen_from(folder: Path, data: str) -> str:
+    """The file as a spec in that folder must call it: relative paths in a spec are meant from there."""
+    return data if Path(data).is_absolute() else Path(os.path.relpath(data, folder)).as_posix()
 
 
 def _columns(path: Path) -> tuple[str, ...]:
