@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEED = 20261122
-PATIENTS = 240
+PATIENTS = 300
 VISITS_PER_PATIENT = 2
 
 # section of the note → what patients (and for the plan, doctors) say that belongs there

@@ -87,22 +87,33 @@ class Scanner:
     Args:
         on_finding: told every finding of at least `floor`, as it is found, in the data's order.
         floor: confidence from which findings are told; what counts is `THRESHOLD` in any case.
+        beside: what goes out with the records and stands in none of them, such as a spec's system
+            prompt: scanned like one, on line 0, and not counted as a record.
     """
 
     def __init__(
-        self, *, on_finding: Callable[[Finding], None] | None = None, floor: float = THRESHOLD
+        self,
+        *,
+        on_finding: Callable[[Finding], None] | None = None,
+        floor: float = THRESHOLD,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         self._on_finding, self._floor = on_finding, floor
         self._records = self._flagged = self._health = 0
         self._counts: Counter[str] = Counter()
         self._complete, self._class = True, DataClass.PUBLIC
+        if beside:
+            self._take(beside, line=0, file=0)
+            self._flagged = self._health = 0
 
     def see(self, record: Record) -> None:
         self._records += 1
-        if record.raw is None:
-            return
+        if record.raw is not None:
+            self._take(record.raw, line=record.line, file=record.file)
+
+    def _take(self, raw: Mapping[str, Any], *, line: int, file: int) -> None:
         lowest = min(self._floor, THRESHOLD)
-        result = scan_record(record.raw, line=record.line, file=record.file, floor=lowest)
+        result = scan_record(raw, line=line, file=file, floor=lowest)
         counted = [finding.type for finding in result.findings if finding.confidence >= THRESHOLD]
         self._complete &= result.complete
         self._health += result.health

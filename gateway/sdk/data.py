@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
-from gateway.sdk.planning import chosen_backends, models_of
+from gateway.sdk.planning import beside, chosen_backends, models_of
 
 if TYPE_CHECKING:
     from gateway.core.rows import FileStats

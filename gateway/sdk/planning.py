@@ -102,9 +102,14 @@ def profile_data(
         spec.folder,
         counters=tuple(counters.values()),
         conversions=conversions,
-        scanner=Scanner(),
+        scanner=Scanner(beside=beside(spec)),
         on_progress=on_progress,
     )
+
+
+def beside(spec: JobSpec) -> dict[str, str]:
+    """What a spec itself puts before a model with every row, and must be scanned like one."""
+    return {"system": spec.data.system} if spec.data.system else {}
 
 
 def models_of(backend: Backend, spec: JobSpec) -> list[ModelFacts]:

@@ -212,3 +212,11 @@ def test_no_finding_or_summary_holds_text() -> None:
     result = scan_record({"patient_name": canary, canary: f"SSN {SSN} {canary}"})
     assert result.findings
     assert "Zyxwvut" not in repr(result)
+
+
+def test_what_goes_out_beside_the_records_is_scanned_too() -> None:
+    scanner = Scanner(beside={"system": "The patient is reached at john.q@example.org."})
+    summary = scanner.summary()
+    assert summary.findings == {"email": 1}
+    assert (summary.records, summary.flagged) == (0, 0)
+    assert summary.detected >= DataClass.PII
