@@ -56,7 +56,8 @@ class Datasets:
         from gateway.privacy import THRESHOLD, Scanner
 
         dataset = open_dataset(spec.data, spec.folder, task=spec.task)
-        scanner = Scanner(on_finding=on_finding, floor=0.0 if every else THRESHOLD)
+        floor = 0.0 if every else THRESHOLD
+        scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside(spec))
         run_pass(dataset, [scanner], on_progress)
         return scanner.summary(), dataset.bytes
 
