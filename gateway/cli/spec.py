@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from gateway import JobSpec
@@ -26,7 +29,9 @@ def register(app: typer.Typer) -> None:
         )
 
     @group.command("check")
-    def check(path: str) -> None:  # pyright: ignore[reportUnusedFunction]
+    def check(
+        path: Annotated[Path, typer.Argument(help="the job spec, YAML", metavar="SPEC")],
+    ) -> None:  # pyright: ignore[reportUnusedFunction]
         """Check a spec without looking at its data; every problem at once, with its line.
 
         Example: tunegate spec check job.yaml

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,7 @@ class Costs:
                 "currency": line.currency,
                 **_source(line.source, today),
             }
-            for name, facts in self._rooms.facts.items()
-            if backend in (None, name)
+            for name, facts in _asked(self._rooms, backend).items()
             for line in facts.prices
         ]
 
@@ -170,17 +169,14 @@ class Backends:
         today = self._rooms.clock().date()
         return [
             {"backend": name, "fact": fact, "about": about, "statement": statement, **_source(source, today)}
-            for name, facts in self._rooms.facts.items()
-            if backend in (None, name)
+            for name, facts in _asked(self._rooms, backend).items()
             for fact, about, statement, source in _statements(facts)
         ]
 
     def doctor(self, backend: str | None = None) -> builtins.list[dict[str, Any]]:
         """What is missing to use a backend, and how to get it. Looks at no secret and no network."""
         rows: list[dict[str, Any]] = []
-        for name, facts in self._rooms.facts.items():
-            if backend not in (None, name):
-                continue
+        for name, facts in _asked(self._rooms, backend).items():
             made = self._rooms.backend(name)
             options = self._rooms.settings.options.get(name, {})
             missing = ", ".join(made.missing(options))
@@ -201,6 +197,15 @@ class Backends:
         held = {a.kind for a in self._rooms.settings.attestations if a.backend == name and a.in_force(today)}
         for kind in sorted(needed):
             yield _check(name, f"attestation {kind}", kind in held, "add [[attestations]] to tunegate.toml")
+
+
+def _asked(rooms: Rooms, backend: str | None) -> Mapping[str, Facts]:
+    """Facts of the backend asked about; of all where none is.
+
+    Raises:
+        SettingsError: no backend has this name.
+    """
+    return rooms.facts if backend is None else {backend: registry.facts(backend)}
 
 
 def _check(backend: str, check: str, ok: bool, fix: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gateway.sdk.endings import failure, purge
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
 
+OnProgress = Callable[[int, int], None]
 OnUpdate = Callable[["JobHandle"], None]
 
 _OURS = {"plan": "plan.json", "model_card": "model-card.md"}  # kind → file in the job's folder
@@ -157,13 +158,17 @@ class JobHandle:
         ours = (Artifact(kind, str(self.folder / name)) for kind, name in _OURS.items())
         return (*self._job.artifacts, *(each for each in ours if Path(each.uri).is_file()))
 
-    def evaluate(self) -> Mapping[str, Any]:
+    def evaluate(self, *, on_progress: OnProgress | None = None) -> Mapping[str, Any]:
         """Base against tuned on the held-out rows, now; nothing is stored.
+
+        Args:
+            on_progress: told (answers had, answers in all).
 
         Raises:
             Unsupported: the job has no tuned model that can be called.
         """
-        found = self._rooms.dispatch.evaluate(self._job)
+        with self._rooms.dispatch.telling(self.id, on_progress or (lambda done, total: None)):
+            found = self._rooms.dispatch.evaluate(self._job)
         if found is None:
             raise Unsupported(
                 "this job held no rows out", place=self.id, fix="set `data.test`, for example to 0.15"
@@ -187,7 +192,7 @@ class JobHandle:
             StoreConflict: the job was cancelled or has succeeded.
         """
         self._rooms.reconciler.resume(self.id, self._rooms.caps)
-        return self.start()
+        return self.start().refresh()
 
     def answer(self, remote_id: str | None) -> JobHandle:
         """Say what a look at the backend found, for a job that waits for it: its id there, or None

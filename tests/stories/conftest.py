@@ -162,7 +162,7 @@ def training_spec(user: User, tiny: Path, extra: str = "", **data: Any) -> Path:
         user.chats("data.jsonl", easy_rows())
     metrics = "evaluate: {metrics: [exact_match], max_output_tokens: 4}\n"
     return user.spec(
-        f"{SHORT}{metrics}route: {{backends: [local]}}\n{extra}", model=str(tiny), **{"test": 0.2, **data}
+        f"{SHORT}{metrics}route: {{backends: [local]}}\n{extra}", model=str(tiny), test=0.2, **data
     )
 
 

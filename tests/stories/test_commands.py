@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -163,6 +164,11 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(user: User) -> None:
     assert user.json("backends", "doctor", "local")[0]["state"] == "ok"
 
 
+@pytest.mark.parametrize("command", [("backends", "facts"), ("backends", "doctor"), ("cost", "prices")])
+def test_a_backend_nobody_knows_is_no_empty_table(user: User, command: tuple[str, str]) -> None:
+    assert "the registered ones are" in user.tunegate(*command, "nowhere", code=2).stderr
+
+
 def test_backends_and_models_are_listed_by_their_registry(user: User) -> None:
     from backends import registry
 
@@ -214,7 +220,7 @@ def test_init_asks_on_a_terminal(user: User) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_the_schema_for_editors_accepts_the_examples_and_refuses_a_wrong_key(user: User, path: Path) -> None:
     schema = json.loads(user.tunegate("spec", "schema").stdout)
-    spec = YAML(typ="safe", pure=True).load(path)
+    spec: Any = YAML(typ="safe", pure=True).load(path)  # pyright: ignore[reportUnknownMemberType]
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(spec, schema)
     with pytest.raises(jsonschema.ValidationError):

@@ -115,6 +115,9 @@ def test_a_handle_tells_all_that_the_command_line_does(finished: Done) -> None:
     assert [job.id for job in mine.jobs.list()] == [job.id]
     assert {artifact.kind for artifact in job.artifacts()} >= {"adapter", "model_card"}
     assert job.wait() is job  # it has ended: returns at once
-    assert job.evaluate()["metrics"] == job.metrics  # greedy, on the same rows: the same numbers
+    told: list[tuple[int, int]] = []
+    again = job.evaluate(on_progress=lambda done, total: told.append((done, total)))
+    assert again["metrics"] == job.metrics  # greedy, on the same rows: the same numbers
+    assert told[-1] == (2 * again["rows"], 2 * again["rows"])  # base and tuned
     with pytest.raises(gateway.TunegateError, match="no role"):
         mine.complete(job.id, [("wizard", "hello")])
