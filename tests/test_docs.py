@@ -42,7 +42,7 @@ def fields(model: type[BaseModel] = JobSpec, prefix: str = "") -> Iterator[tuple
     """Dotted path of every field that holds a value rather than a part."""
     for name, info in model.model_fields.items():
         path = f"{prefix}{info.validation_alias or name}"
-        part = next((each for each in (info.annotation, *get_args(info.annotation)) if _is_model(each)), None)
+        part: Any = next(filter(_is_model, (info.annotation, *get_args(info.annotation))), None)
         if part is None:
             yield path, info
         else:
