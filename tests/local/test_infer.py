@@ -53,6 +53,7 @@ def _texts(backend: LocalBackend, model_ref: str) -> list[str]:
     return [answer.text for answer in backend.complete(model_ref, CHATS, max_output_tokens=8)]
 
 
+@pytest.mark.slow
 def test_plain_peft_in_another_python_gives_the_same_answers(trained: tuple[LocalBackend, Path]) -> None:
     backend, adapter = trained
     questions = json.dumps([chat[0].content for chat in CHATS])

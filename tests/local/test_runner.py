@@ -69,6 +69,7 @@ def test_kill_9_of_gateway_and_trainer_changes_nothing_in_the_result(bench: Benc
     assert (bench.folder / "k1" / "handed-over").read_text(encoding="utf-8") == "x"
 
 
+@pytest.mark.slow
 def test_one_key_is_one_run_however_many_submit_it(bench: Bench) -> None:
     translation = bench.translation(rows(8), epochs=1)
     staged = [bench.stage(file) for file in translation.files]
