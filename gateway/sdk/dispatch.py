@@ -14,7 +14,7 @@ from gateway.core.errors import DataError, Unsupported
 from gateway.core.gate import Action, GateRequest
 from gateway.core.job import ChatMessage, Completion, JobState, Score
 from gateway.core.plan import Candidate, CandidateKey, Plan, ProviderFile
-from gateway.core.rows import Message, Row
+from gateway.core.rows import Converted, Message, Row
 from gateway.core.spec import Data, JobSpec
 from gateway.jobs.model import Job, NewJob, new_job_id
 from gateway.planner import question
@@ -77,7 +77,7 @@ class Dispatch:
             return self.gate_request(job, Action.INFER), _callable_id(job)
         request = question(
             Action.INFER,
-            self._rooms.facts[backend],
+            self._rooms.backend(backend).facts,
             CandidateKey(backend, model, region="", offer=""),
             team=self._rooms.settings.team,
             data_class=DataClass.PHI,
@@ -102,7 +102,7 @@ class Dispatch:
         data, spec = self._rooms.store.plan(job.id)["data"], spec_of(job)
         return question(
             action,
-            self._rooms.facts[job.backend],
+            self._rooms.backend(job.backend).facts,
             CandidateKey(job.backend, job.model, job.region, job.offer),
             team=job.team,
             data_class=DataClass.parse(data["class"]["effective"]),
@@ -123,8 +123,7 @@ class Dispatch:
         assignment = assign_splits(dataset, spec.data)
         held_out = job.folder / "data" / HELD_OUT
         if assignment.rows.get("test") and not held_out.exists():
-            local = self._rooms.backend("local")
-            write_split(dataset, assignment, "test", local.convert("canonical"), held_out)
+            write_split(dataset, assignment, "test", _canonical, held_out)
         path = job.folder / "data" / file.name
         convert = self._rooms.backend(job.backend).convert(file.format)
         write_split(dataset, assignment, file.split, convert, path, format=file.format)
@@ -225,6 +224,11 @@ def _callable_id(job: Job) -> str:
 
 def _callable_ids(job: Job) -> tuple[str, ...]:
     return tuple(artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id)
+
+
+def _canonical(row: Row) -> Converted:
+    """A row as our own reader takes it back, nothing lost."""
+    return Converted(row.to_json())
 
 
 def _base_revision(job: Job) -> str | None:

@@ -194,6 +194,29 @@ def test_a_failed_job_keeps_its_error_its_class_and_its_exit_code(user: User, ti
     assert "plan and run again" in user.tunegate("jobs", "show", job.id).stdout
 
 
+def test_what_the_plan_allows_is_asked_again_before_anything_is_sent(user: User, tiny: Path) -> None:
+    spec = training_spec(user, tiny)
+    rule = user.write(
+        "uploads.cedar",
+        '@id("house.no-uploads")\n@reason("Nothing is staged on Sundays.")\n@citation("House rule")\n'
+        '@fix("Wait for Monday.")\nforbid (principal, action == Action::"upload", resource);\n',
+    )
+    user.write("tunegate.toml", f'[policy]\nfiles = ["{rule.name}"]\n')
+    ended = user.tunegate("run", spec, code=3)
+    assert "Nothing is staged on Sundays" in ended.stderr
+    assert "Wait for Monday" in ended.stderr
+    assert user.json("jobs", "list")[0]["state"] == "failed"
+    assert not list(user.home.glob("jobs/*/training-*"))
+
+
+def test_a_plan_that_policy_denies_makes_no_job(user: User) -> None:
+    user.chats("data.jsonl", easy_rows())
+    spec = user.spec("route: {backends: [bedrock]}\n", model="nova-micro", **{"class": "phi"})
+    told = user.tunegate("run", spec, "--yes", code=3).stderr
+    assert "→" in told
+    assert user.json("jobs", "list") == []
+
+
 def _planned(gateway: Gateway, path: Path) -> tuple[JobSpec, Plan]:
     spec = JobSpec.from_yaml(path)
     return spec, gateway.plan(spec)
