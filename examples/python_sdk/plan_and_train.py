@@ -19,7 +19,6 @@ def main() -> None:
             "model": "tunegate-demo",
             "method": "lora",
             "data": {"train": str(TICKETS), "format": "chat", "test": 0.2, "class": "internal"},
-            "hyperparameters": {"epochs": 4},
             "route": {"backends": ["local"]},
         }
     )
