@@ -30,7 +30,7 @@ def follow(job: JobHandle) -> None:
             bar.update(
                 task,
                 description=said,
-                completed=progress.step if progress else None,
+                completed=progress.step if progress else 0,
                 total=progress.steps if progress else None,
                 detail=detail(current),
             )

@@ -224,12 +224,23 @@ def _metrics(
     table.add_column("metric")
     for column in ("base", "tuned", "difference"):
         table.add_column(column, justify="right")
-    table.add_column("in words", ratio=1)
-    words: Mapping[str, str] = evaluation.get("words") or {}
+    table.add_column("in words", overflow="fold")
+    verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
     for name, tuned in metrics["tuned"].items():
         base, difference = metrics["base"].get(name), metrics["difference"].get(name)
-        table.add_row(name, interval(base), interval(tuned), interval(difference), words.get(name, ""))
+        table.add_row(
+            name, interval(base), interval(tuned), interval(difference), _WORDS.get(verdicts.get(name, ""))
+        )
     console.print(table)
+
+
+_WORDS = {
+    "better": "[green]better[/green]",
+    "worse": "[bold red]WORSE[/bold red]",
+    "unclear": "no clear difference",
+    "neutral": "",
+    "no_baseline": "base not scored",
+}
 
 
 def interval(value: Mapping[str, Any] | None) -> str:
@@ -250,4 +261,5 @@ def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[obje
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(shown, width=None if console.is_terminal else 10_000)
+    wide = console if console.is_terminal else Console(file=console.file, width=10_000)
+    wide.print(shown)

@@ -144,7 +144,10 @@ def test_prices_and_facts_have_source_age_and_confidence(user: User) -> None:
             assert row["source"].startswith("http") or row["confidence"] in ("memory", "unknown"), row
             assert row["age_days"] is not None
     assert {row["backend"] for row in user.json("backends", "facts", "bedrock")} == {"bedrock"}
-    assert "usd_per" in user.tunegate("cost", "prices", "openai").stdout
+    prices = user.json("cost", "prices", "openai")
+    lines = user.outside("cost", "prices", "openai").stdout.splitlines()
+    assert len(lines) == 1 + len(prices)  # into a pipe, a price is one line
+    assert prices[0]["source"] in lines[1]
     assert "bedrock" in user.tunegate("backends", "facts", "bedrock").stdout
 
 
