@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.core.job import ChatMessage, Completion, JobState
     from gateway.core.plan import Candidate, Plan, Verdict
     from gateway.core.spec import JobSpec
+    from gateway.data import CheckReport
     from gateway.sdk.gateway import Gateway
     from gateway.sdk.jobs import JobHandle
 
@@ -38,6 +39,7 @@ _HOMES = {
     "Gateway": "gateway.sdk.gateway",
     "JobHandle": "gateway.sdk.jobs",
     "JobSpec": "gateway.core.spec",
+    "CheckReport": "gateway.data",
     "DataClass": "gateway.core.classes",
     "Plan": "gateway.core.plan",
     "Candidate": "gateway.core.plan",
@@ -59,6 +61,7 @@ __all__ = [
     "BackendError",
     "Candidate",
     "ChatMessage",
+    "CheckReport",
     "Completion",
     "DataClass",
     "DataError",

@@ -15,7 +15,7 @@ from gateway import Candidate, JobHandle, Plan, Verdict
 from gateway.core.plan import Range, Reason
 
 if TYPE_CHECKING:
-    from gateway.data import CheckReport
+    from gateway import CheckReport
 
 _MARKS = {
     Verdict.ALLOWED: ("green", "allowed"),
