@@ -35,7 +35,7 @@ def plan(console: Console, made: Plan, *, every: bool = False) -> None:
     _data_lines(console, made)
     groups = _grouped(made, every)
     name_width = max((len(_name(group[0])) for group in groups), default=0)
-    name_width = min(name_width, max(console.width - 52, 24))
+    name_width = min(name_width, max(console.width - 54, 24))
     head = "total" if _has_horizon(made) else "training"
     _row(console, name_width, "", "candidate", "verdict", head, "time", style="bold")
     for group in groups:
@@ -130,7 +130,7 @@ def _row(console: Console, name_width: int, mark: str, *cells: str, style: str =
     row.add_column(width=name_width, style="bold", overflow="ellipsis", no_wrap=True)
     row.add_column(width=11)
     row.add_column(width=14, justify="right")
-    row.add_column(width=11, justify="right")
+    row.add_column(width=13, justify="right")
     row.add_row(mark, *cells, style=style)
     console.print(row)
 
