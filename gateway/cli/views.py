@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import Candidate, JobHandle, Plan, Verdict
-from gateway.core.plan import Range, Reason
+from gateway.core.plan import Opening, Range, Reason
 
 if TYPE_CHECKING:
     from gateway import CheckReport
@@ -47,15 +47,15 @@ def plan(console: Console, made: Plan, *, every: bool = False) -> None:
 def _choice(console: Console, made: Plan) -> None:
     if made.chosen:
         console.print(
-            f"[bold green]chosen[/bold green]  {escape(str(made.chosen))}: {escape(made.why)}",
+            f"[bold green]chosen[/bold green]: {escape(str(made.chosen))}: {escape(made.why)}",
             highlight=False,
         )
     else:
-        console.print(f"[bold red]nothing can run[/bold red]  {escape(made.why)}", highlight=False)
+        console.print(f"[bold red]nothing can run[/bold red]: {escape(made.why)}", highlight=False)
     for opening in made.openings:
-        saves = f", and save ${_money(opening.saves_usd)}" if opening.saves_usd else ""
         console.print(
-            f"[bold]would open[/bold]  {escape(str(opening.candidate))}: {escape(opening.change)}{saves}",
+            f"[bold]would open[/bold]: {escape(str(opening.candidate))}, {_worth(made, opening)}: "
+            f"{escape(opening.change)}",
             highlight=False,
         )
     if made.trust == "unverified":
@@ -65,12 +65,20 @@ def _choice(console: Console, made: Plan) -> None:
         )
 
 
+def _worth(made: Plan, opening: Opening) -> str:
+    """What a door is worth opening for: its saving, or its cost where the choice has no price."""
+    if opening.saves_usd:
+        return f"which saves ${_money(opening.saves_usd)}"
+    total = made.candidate(opening.candidate).estimate.total_usd
+    return f"${_money(total.likely)} in all" if total else "not priced"
+
+
 def _data_lines(console: Console, made: Plan) -> None:
     data = made.data
     tokens = f", {data.tokens:,} tokens ({data.tokens_method})" if data.tokens is not None else ""
     splits = ", ".join(f"{count} {name}" for name, count in data.split_rows.items() if count)
     console.print(
-        f"[bold]data[/bold]  {data.used:,} of {data.rows:,} rows used ({splits}){escape(tokens)}",
+        f"[bold]data[/bold]: {data.used:,} of {data.rows:,} rows used ({splits}){escape(tokens)}",
         highlight=False,
     )
     if data.refused:
@@ -79,7 +87,7 @@ def _data_lines(console: Console, made: Plan) -> None:
     found = ", ".join(f"{count} {kind}" for kind, count in data.findings.items()) or "nothing flagged"
     scan = f"scan: {found}" if data.scanned else "not scanned, so it may only be used here"
     console.print(
-        f"[bold]class[/bold] [bold]{data.effective}[/bold] (declared {data.declared}); {scan}\n",
+        f"[bold]class[/bold]: [bold]{data.effective}[/bold] (declared {data.declared}); {scan}\n",
         highlight=False,
     )
 
@@ -94,10 +102,11 @@ _ORDER = (Verdict.ALLOWED, Verdict.UNPRICED, Verdict.UNAVAILABLE, Verdict.DENIED
 def _grouped(made: Plan, every: bool) -> list[list[Candidate]]:
     """Candidates as rows: the chosen first, then by verdict and cost."""
 
-    def place(candidate: Candidate) -> tuple[bool, int, bool, Decimal]:
-        total = _total(candidate)
+    def place(candidate: Candidate) -> tuple[bool, int, int, Decimal]:
+        total, known = _total(candidate), candidate.estimate.total_usd
+        unknown = 0 if known else 1 if total else 2  # all of it, a part, nothing
         cost = total.likely if total else Decimal(0)
-        return candidate.key != made.chosen, _ORDER.index(candidate.verdict), total is None, cost
+        return candidate.key != made.chosen, _ORDER.index(candidate.verdict), unknown, cost
 
     groups: dict[object, list[Candidate]] = {}
     for candidate in sorted(made.candidates, key=place):
