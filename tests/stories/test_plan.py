@@ -61,7 +61,7 @@ def test_people_read_it_at_any_width(planner: User, columns: int) -> None:
     planner.columns = columns
     text = planner.outside("plan", "job.yaml").stdout
     assert max(map(len, text.splitlines())) <= columns
-    for word in ("40 of 40 rows", "class public", "openai", "gpt-4.1-mini", "verdict", "nothing can run"):
+    for word in ("40 of 40 rows", "class: public", "openai", "gpt-4.1-mini", "verdict", "nothing can run"):
         assert word in text
 
 
