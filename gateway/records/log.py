@@ -42,7 +42,10 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the list of records. `kind` is `?` and `job` None where the record does not verify."""
+    """A line of the list of records. `kind` is `?` and `job` None where the record does not verify.
+
+    `attempt` counts from 1; None for what comes before any attempt.
+    """
 
     sequence: int
     at: str
@@ -50,6 +53,8 @@ class Entry:
     subjects: tuple[str, ...]
     sha256: str
     job: str | None
+    attempt: int | None
+    path: Path
 
 
 class RecordLog:
@@ -141,8 +146,9 @@ class RecordLog:
         """All records in order, one line each."""
         keys = keys_by_id(tuple(self._pems().values()))
         return tuple(
-            _entry(place, content, open_(content, keys))
-            for place, content in sorted(self._contents().items())
+            _entry(place, path, content, open_(content, keys))
+            for place, path in sorted(self._places().items())
+            for content in (self._read(path),)
         )
 
     def of_job(self, job_id: str) -> tuple[Entry, ...]:
@@ -204,13 +210,14 @@ def _subjects(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects]
 
 
-def _entry(place: int, content: bytes, found: Record | Unverified) -> Entry:
+def _entry(place: int, path: Path, content: bytes, found: Record | Unverified) -> Entry:
     if isinstance(found, Unverified):
-        return Entry(place, "", "?", (found.text,), sha256(content), None)
+        return Entry(place, "", "?", (found.text,), sha256(content), None, None, path)
     statement, predicate = found.statement, found.statement["predicate"]
     names = tuple(str(subject["name"]) for subject in statement["subject"])
     kind = _kind(statement["predicateType"])
-    return Entry(place, predicate["log"]["at"], kind, names, found.sha256, predicate.get("job"))
+    job, attempt = predicate.get("job"), predicate.get("attempt")
+    return Entry(place, predicate["log"]["at"], kind, names, found.sha256, job, attempt, path)
 
 
 def _kind(uri: str) -> str:

@@ -40,13 +40,15 @@ KINDS: Mapping[str, Kind] = {
     "dispatch": Kind(
         f"{_BASE}/dispatch/v1",
         frozenset(
-            {"job", "decision", "plan_hash", "data_hash", "candidate", "remote", "gate", "files", "requests"}
+            {"job", "attempt", "decision", "plan_hash", "data_hash", "candidate", "remote", "gate"}
+            | {"files", "requests"}
         ),
     ),
     "training_result": Kind(
         f"{_BASE}/training-result/v1",
         frozenset(
-            {"job", "decision", "dispatch", "state", "raw_state", "candidate", "data_hash", "data_class"}
+            {"job", "attempt", "decision", "dispatch", "state", "raw_state", "candidate"}
+            | {"data_hash", "data_class"}
             | {"base_revision", "libraries", "hyperparameters", "metrics", "artifacts", "estimate", "actual"}
         ),
     ),
@@ -85,6 +87,7 @@ def dispatch(
     translation: Translation,
     *,
     job_id: str,
+    attempt: int,
     decision_sha256: str,
 ) -> dict[str, Any]:
     """What was sent where, under which answer of the gate. Requests and files by hash only.
@@ -95,6 +98,7 @@ def dispatch(
     """
     return {
         "job": job_id,
+        "attempt": attempt,
         "decision": decision_sha256,
         "plan_hash": canonical_sha256(plan),
         "data_hash": plan["data"]["hash"],
@@ -116,6 +120,7 @@ def training_result(
     candidate: CandidateKey,
     *,
     job_id: str,
+    attempt: int,
     decision_sha256: str,
     dispatch_sha256: str | None,
     state: JobState,
@@ -140,6 +145,7 @@ def training_result(
     """
     return {
         "job": job_id,
+        "attempt": attempt,
         "decision": decision_sha256,
         "dispatch": dispatch_sha256,
         "state": str(state),

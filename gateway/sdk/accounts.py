@@ -1,4 +1,4 @@
-"""What was decided and done, as signed records: one decision, one dispatch and one result per job."""
+"""What was decided and done, as signed records: one decision a job, a dispatch and a result an attempt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Accounts:
 
     def dispatched(self, job: Job) -> str | None:
         """The dispatch record's hash; None where the job never reached a backend."""
-        known = self._of(job.id)
+        known = self._of(job)
         if "dispatch" in known or job.remote is None:
             return known.get("dispatch")
         plan = self._plan_of(job.id)
@@ -53,6 +53,7 @@ class Accounts:
             self._answers.get(job.backend),
             job.translation,
             job_id=job.id,
+            attempt=job.attempt,
             decision_sha256=known["decision"],
         )
         return self._log.append("dispatch", _subjects(plan), body).sha256
@@ -60,15 +61,16 @@ class Accounts:
     def finished(self, job: Job, *, base_revision: str | None, libraries: Mapping[str, str]) -> str:
         """Record how a job ended: `SEQ:SHA256` of the result's record."""
         dispatched = self.dispatched(job)
-        for entry in reversed(self._log.of_job(job.id)):
-            if entry.kind == "training_result":
+        for entry in self._log.of_job(job.id):
+            if (entry.kind, entry.attempt) == ("training_result", job.attempt):
                 return f"{entry.sequence}:{entry.sha256}"
         plan = self._plan_of(job.id)
         body = training_result(
             plan,
             _key(job),
             job_id=job.id,
-            decision_sha256=self._of(job.id)["decision"],
+            attempt=job.attempt,
+            decision_sha256=self._of(job)["decision"],
             dispatch_sha256=dispatched,
             state=job.state,
             raw_state=job.raw_state or "",
@@ -83,9 +85,20 @@ class Accounts:
         ref = self._log.append("training_result", _subjects(plan), body)
         return f"{ref.sequence}:{ref.sha256}"
 
-    def _of(self, job_id: str) -> dict[str, str]:
-        """Hash of the latest record of each kind about a job."""
-        return {entry.kind: entry.sha256 for entry in self._log.of_job(job_id)}
+    def envelopes(self, job: Job) -> dict[str, bytes]:
+        """A job's signed records as they stand in the account, by file name."""
+        return {
+            f"{entry.sequence:08d}-{entry.kind}.json": entry.path.read_bytes()
+            for entry in self._log.of_job(job.id)
+        }
+
+    def _of(self, job: Job) -> dict[str, str]:
+        """Hash of the records of a job's present attempt, and of its decision, by kind."""
+        return {
+            entry.kind: entry.sha256
+            for entry in self._log.of_job(job.id)
+            if entry.attempt in (None, job.attempt)
+        }
 
 
 def _subjects(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -42,11 +42,10 @@ class Models:
         Raises:
             Unsupported: no backend keeps models on this machine.
         """
-        for name in self._rooms.facts:
-            fetch = getattr(self._rooms.backend(name), "fetch_model", None)
-            if fetch is not None:
+        for name, facts in self._rooms.facts.items():
+            if facts.kind == "local":
                 _ = self._rooms.home
-                return fetch(model)
+                return self._rooms.backend(name).fetch_model(model)
         raise Unsupported("no registered backend keeps models on this machine", place=model)
 
 

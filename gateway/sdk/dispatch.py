@@ -171,10 +171,11 @@ class Dispatch:
         """The signed result, and beside the adapter a model card that points to it."""
         libraries = versions()
         reference = self._rooms.accounts.finished(job, base_revision=_base_revision(job), libraries=libraries)
-        self._write_card(job, reference, libraries)
+        self._leave(job, reference, libraries)
         return reference
 
-    def _write_card(self, job: Job, reference: str, libraries: Mapping[str, str]) -> None:
+    def _leave(self, job: Job, reference: str, libraries: Mapping[str, str]) -> None:
+        """The job's own account, in its folder: plan, model card, and copies of its signed records."""
         from gateway.data import write_atomically
         from gateway.records import model_card
 
@@ -185,6 +186,8 @@ class Dispatch:
         ).encode()
         write_atomically(job.folder / "plan.json", [json.dumps(plan, indent=2).encode()])
         write_atomically(job.folder / "model-card.md", [card])
+        for name, envelope in self._rooms.accounts.envelopes(job).items():
+            write_atomically(job.folder / "records" / name, [envelope])
         for artifact in job.artifacts or ():
             if artifact.kind == "adapter":
                 write_atomically(Path(artifact.uri) / "README.md", [card])

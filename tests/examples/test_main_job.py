@@ -108,6 +108,11 @@ def test_the_record_verifies_and_the_folder_is_complete(job: dict[str, Any], hom
     assert report["records"] == 3  # decision, dispatch, result
     folder = Path(job["folder"])
     assert (folder / "plan.json").is_file()
+    assert sorted(path.name[9:] for path in (folder / "records").iterdir()) == [
+        "decision.json",
+        "dispatch.json",
+        "training_result.json",
+    ]
     assert "inherits" in (folder / "model-card.md").read_text(encoding="utf-8")
 
 

@@ -83,12 +83,13 @@ def _bodies() -> dict[str, dict[str, Any]]:
     return {
         "decision": decision(PLAN.to_json(), job_id="job-1"),
         "dispatch": dispatch(
-            PLAN.to_json(), KEY, remote, ALLOW, TRANSLATION, job_id="job-1", decision_sha256=DIGEST
+            PLAN.to_json(), KEY, remote, ALLOW, TRANSLATION, job_id="job-1", attempt=1, decision_sha256=DIGEST
         ),
         "training_result": training_result(
             PLAN.to_json(),
             KEY,
             job_id="job-1",
+            attempt=1,
             decision_sha256=DIGEST,
             dispatch_sha256=DIGEST,
             state=JobState.SUCCEEDED,

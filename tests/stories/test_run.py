@@ -220,3 +220,15 @@ def test_a_plan_that_policy_denies_makes_no_job(user: User) -> None:
 def _planned(gateway: Gateway, path: Path) -> tuple[JobSpec, Plan]:
     spec = JobSpec.from_yaml(path)
     return spec, gateway.plan(spec)
+
+
+def test_rows_that_are_all_too_long_end_the_job_as_the_datas_failure(user: User, tiny: Path) -> None:
+    spec = training_spec(user, tiny)
+    spec.write_text(spec.read_text().replace("max_length: 128", "max_length: 16"))
+    user.chats("data.jsonl", [(f"{number} {' '.join(['pain'] * 40)}", "even") for number in range(40)])
+    told = user.outside("run", spec, code=2).stderr
+    assert "no row of the train split can be used" in told
+    assert "max_length" in told.split("→")[-1]
+    shown = user.json("jobs", "list")[0]
+    error = user.json("jobs", "show", shown["id"])["error"]
+    assert (error["code"], shown["state"]) == ("data", "failed")
