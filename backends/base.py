@@ -121,6 +121,14 @@ class Backend(ABC):
         when nothing is missing. No network."""
         return None
 
+    def fetch_model(self, name: str) -> Path:
+        """Bring a base model's weights to this machine, where training happens on it. Uses the network.
+
+        Raises:
+            Unsupported: nothing is kept on this machine, or no such model is offered here.
+        """
+        raise self._lacks("fetch_model")
+
     def machines(self) -> tuple[Machine, ...]:
         """Machines this backend would train on; empty for managed backends. Imports no SDK."""
         return ()
