@@ -67,8 +67,17 @@ def tokenise(run: Run, split: str, template: Template) -> list[Example]:
     )  # fmt: skip
     if not examples:
         reasons = ", ".join(f"{reason} × {count}" for reason, count in refused.items()) or "the file is empty"
-        raise DataError(f"no row of the {split} split can be used: {reasons}", place=str(path))
+        raise DataError(
+            f"no row of the {split} split can be used: {reasons}", place=str(path), fix=_fix(refused)
+        )
     return examples
+
+
+def _fix(refused: Counter[str]) -> str:
+    """What would make rows usable, when none is."""
+    if refused and refused.most_common(1)[0][0] == "too_long":
+        return "raise hyperparameters.max_length, or set data.too_long: truncate; then plan and run again"
+    return "look at the rows with `tunegate data check`; then plan and run again"
 
 
 def trained_tokens(row: Example) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backends.local import models
 from backends.local.environment import cpu_threads
 from backends.local.files import sha256_of
+from backends.local.quiet import while_peft_wraps
 from backends.local.render import IGNORE, Rendered, Template, Unrenderable, shorten
 from backends.local.run import read_json
 from gateway.core.errors import BackendError, Rejected
@@ -191,9 +192,10 @@ def _add_adapter(loaded: _Loaded, adapter: Path) -> None:
         if loaded.adapters:
             loaded.model.load_adapter(str(adapter), adapter_name=name)
         else:
-            loaded.model = PeftModel.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
-                loaded.model, str(adapter), adapter_name=name
-            ).eval()
+            with while_peft_wraps():
+                loaded.model = PeftModel.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
+                    loaded.model, str(adapter), adapter_name=name
+                ).eval()
     except (SafetensorError, RuntimeError, ValueError, KeyError):
         raise _damaged(adapter) from None
     loaded.adapters[adapter] = name

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from backends.local import models
 from backends.local.examples import Example, padded
+from backends.local.quiet import while_peft_wraps
 from backends.local.render import IGNORE
 from gateway.core.errors import BackendError, Unsupported
 
@@ -75,7 +76,8 @@ def with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(base, settings)
+        with while_peft_wraps():
+            return get_peft_model(base, settings)
     except ValueError:
         raise BackendError(
             "this base has no linear layers that LoRA could be put on", backend="local", place=name

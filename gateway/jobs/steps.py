@@ -416,11 +416,13 @@ def _ambiguous(job: Job, intent: Intent) -> NeedsPerson:
 
 
 def _training_failed(job: Job, snapshot: Snapshot) -> dict[str, Any]:
+    """What a failed run says of itself: its own code and fix where its backend tells them."""
+    again = f"see `tunegate jobs events {job.id}`; `tunegate jobs resume {job.id}` tries again"
     return {
-        "code": "training_failed",
+        "code": str(snapshot.detail.get("code") or "training_failed"),
         "message": snapshot.message or f"training failed ({snapshot.raw_state})",
         "place": job.backend,
-        "fix": f"see `tunegate jobs events {job.id}`; `tunegate jobs resume {job.id}` tries again",
+        "fix": str(snapshot.detail.get("fix") or again),
     }
 
 

@@ -38,6 +38,10 @@ def test_without_a_terminal_every_phase_is_told_on_stderr_alone(finished: Done) 
     assert json.loads(finished.out)["id"] == finished.shown["id"]
 
 
+def test_no_warning_of_one_library_about_another_is_shown(finished: Done) -> None:
+    assert "Warning" not in finished.err
+
+
 def test_the_data_stands_nowhere_but_where_the_job_keeps_its_data(finished: Done) -> None:
     assert CANARY not in finished.out + finished.err
     job = finished.shown["id"]
