@@ -63,10 +63,13 @@ class LocalBackend(Backend):
     # -- planning ----------------------------------------------------------------------------------
 
     def resolve(self, name: str) -> ModelFacts | None:
-        """A model of the facts, any Hugging Face id, or a folder with a `config.json`."""
+        """A model of the facts, any Hugging Face id, or a folder with a `config.json`: that by its whole
+        path, because training and evaluation run in other folders than ours."""
         if known := self.facts.model(name):
             return known
-        if "/" not in name and not (Path(name).expanduser() / "config.json").is_file():
+        if (Path(name).expanduser() / "config.json").is_file():
+            name = str(Path(name).expanduser().absolute())
+        elif "/" not in name:
             return None
         shape = models.shape(name, self.home)
         pattern = self.facts.models[0]

@@ -37,6 +37,11 @@ def absent(id: str, home: Path) -> str | None:
     if id == base_model.NAME:
         return None
     folder = locate(id, home)
+    if folder is None and _is_path(id):
+        return (
+            "there is no model in this folder (no config.json); a relative folder is meant from where "
+            "the command runs, not from where the spec is"
+        )
     if folder is None:
         return f"its weights are not on this machine; `tunegate models fetch {id}` brings them"
     if not any(folder.glob("*.safetensors")):
@@ -59,7 +64,8 @@ def ensure(id: str, home: Path, on_progress: Callable[[float], None] | None = No
     folder = locate(id, home)
     why = absent(id, home)
     if folder is None:
-        raise Unavailable(why or "", place=id, fix=f"tunegate models fetch {id}")
+        fix = "name the model's folder" if _is_path(id) else f"tunegate models fetch {id}"
+        raise Unavailable(why or "", place=id, fix=fix)
     if why:
         raise Unsupported(why, place=id)
     return folder
@@ -149,11 +155,15 @@ def fetch(id: str) -> Path:
         Unreachable: no answer from the hub, or this process was told to stay offline.
         Unavailable: the hub has no such model, wants a login for it, or has only pickle weights.
     """
-    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+    from huggingface_hub import (
+        is_offline_mode,
+        snapshot_download,  # pyright: ignore[reportUnknownVariableType]
+    )
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
@@ -161,11 +171,9 @@ def fetch(id: str) -> Path:
     try:
         folder = Path(snapshot_download(id, allow_patterns=list(_FILES), ignore_patterns=list(_NEVER)))
     except OfflineModeIsEnabled:
-        raise Unreachable(
-            "this process is told to stay offline",
-            backend="local",
-            fix="unset HF_HUB_OFFLINE for this command",
-        ) from None
+        raise _offline(id) from None
+    except LocalEntryNotFoundError:  # what the cache has not, and the hub was not asked or did not answer
+        raise (_offline(id) if is_offline_mode() else _no_answer(id)) from None
     except GatedRepoError:
         raise Unavailable(
             "its owner asks for a licence to be accepted first",
@@ -175,12 +183,31 @@ def fetch(id: str) -> Path:
     except (RepositoryNotFoundError, HFValidationError):
         raise Unavailable("the hub has no public model of this name", place=id) from None
     except (HfHubHTTPError, OSError) as error:
-        raise Unreachable(
-            f"the hub did not give it: {type(error).__name__}", backend="local", retryable=True, place=id
-        ) from None
+        raise _no_answer(id, f": {type(error).__name__}") from None
     if not any(folder.glob("*.safetensors")):
         raise Unavailable("it has no safetensors weights; pickle files are never read", place=id)
     return folder
+
+
+def _offline(id: str) -> Unreachable:
+    return Unreachable(
+        "offline mode is set", backend="local", place=id, fix="unset HF_HUB_OFFLINE to fetch it"
+    )
+
+
+def _no_answer(id: str, how: str = "") -> Unreachable:
+    return Unreachable(
+        f"the hub did not give it{how}",
+        backend="local",
+        place=id,
+        retryable=True,
+        fix="look at the network, and try again",
+    )
+
+
+def _is_path(id: str) -> bool:
+    """Whether this cannot be a hub's id."""
+    return id.startswith(("/", "./", "../", "~"))
 
 
 def _cached(id: str) -> Path | None:

@@ -183,7 +183,7 @@ def _micro_batch_tokens(choices: _Choices, max_length: int) -> int:
 
 def _rest(spec: JobSpec, target: CandidateKey, model: ModelFacts, ledger: Ledger) -> None:
     """The fields that decide where and whether, not how."""
-    if spec.model == (target.model,):
+    if len(spec.model) == 1:
         ledger.kept("model", f"{model.id}, from this machine")
     else:
         ledger.changed("model", target.model, "this candidate of those named")

@@ -51,6 +51,29 @@ def test_a_folder_is_complete_and_its_shape_is_read(backend: LocalBackend, base:
     assert shape.parameters == sum(p.numel() for p in loaded.parameters())  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
+def test_a_relative_folder_is_the_same_model_wherever_the_process_stands(
+    backend: LocalBackend, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    model = backend.resolve(base.name)
+    assert model is not None
+    assert model == backend.resolve(str(base))
+    monkeypatch.chdir("/")
+    assert backend.absent(model) is None
+
+
+@pytest.mark.parametrize("name", ["./models/none", "~/no-such-model", "/no/such/model"])
+def test_a_folder_without_a_model_is_not_looked_for_at_the_hub(backend: LocalBackend, name: str) -> None:
+    model = backend.resolve(name)
+    assert model is not None
+    why = backend.absent(model) or ""
+    assert "where the command runs" in why
+    assert "fetch" not in why
+    with pytest.raises(Unavailable) as caught:
+        models.ensure(name, backend.home)
+    assert "fetch" not in str(caught.value.fix)
+
+
 def test_pickle_weights_are_absent_weights(backend: LocalBackend, base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     shutil.copytree(base, folder)

@@ -185,7 +185,8 @@ def test_backends_and_models_are_listed_by_their_registry(user: User) -> None:
 def test_models_fetch_stays_offline_when_told_so(user: User) -> None:
     user.env["HF_HUB_OFFLINE"] = "1"
     told = user.outside("models", "fetch", "somebody/some-model", code=6).stderr
-    assert "error: somebody/some-model" in told
+    assert "error: somebody/some-model: offline mode is set" in told
+    assert "unset HF_HUB_OFFLINE to fetch" in told
 
 
 # -- starting --------------------------------------------------------------------------------------
