@@ -40,6 +40,7 @@ class Metric:
 
 
 _SHARE = (0.0, 1.0)
+_LATENCY = "time to a whole answer; of answers made in one batch, each an even share of the batch's time"
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -63,8 +64,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("loss", "lower", "negative log-probability of the reference per token", unit="nats/token"),
         Metric("perplexity", "lower", "exp(loss)"),
         Metric("reading_grade", "neither", "Automated Readability Index of the answer (English), a US grade"),
-        Metric("latency_median_s", "lower", "median time to a whole answer", unit="s"),
-        Metric("latency_p90_s", "lower", "90th percentile of the time to a whole answer", unit="s"),
+        Metric("latency_median_s", "lower", f"median {_LATENCY}", unit="s"),
+        Metric("latency_p90_s", "lower", f"90th percentile of the {_LATENCY}", unit="s"),
         Metric("scorer", "higher", "your own score of each answer, averaged"),
     )
 }
