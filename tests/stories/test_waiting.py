@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from backends.local.backend import LocalBackend
 from gateway import Gateway, JobHandle, JobSpec, TunegateError
-from gateway.core.job import Event, JobState
+from gateway.core.errors import Unreachable, Unsupported
+from gateway.core.job import Event, JobState, RemoteRef
 from gateway.jobs.store import Store
 from tests.stories.conftest import User, long_spec, training_spec, until
 
@@ -90,6 +92,31 @@ def test_or_that_nothing_was_there_and_it_is_submitted_again(
     remote = user.json("jobs", "show", job.id)["remote_id"]
     assert remote is not None
     assert "does not wait" in user.tunegate("jobs", "resume", job.id, "--not-there", code=6).stderr
+    assert len(list(user.home.glob("jobs/*/training-*"))) == 1
+    user.tunegate("jobs", "cancel", job.id)
+
+
+def test_a_submit_that_nobody_can_look_up_is_made_again_once_a_person_has_looked(
+    user: User, gateway: Gateway, job: JobHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(*_: object, **__: object) -> RemoteRef:
+        raise Unreachable("no answer", backend="local")
+
+    def no_look_up(*_: object) -> None:
+        raise Unsupported("it cannot be looked up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, "submit", no_answer)
+        patch.setattr(LocalBackend, "find", no_look_up)
+        assert job.wait().needs_person
+        fix = str((job.error or {})["fix"])
+        assert f"jobs resume {job.id}" in fix
+        assert "--not-there" in fix
+    assert not list(user.home.glob("jobs/*/training-*"))
+    user.tunegate("jobs", "resume", job.id, "--not-there")
+    job.refresh().start()
+    assert job.error is None
+    assert user.json("jobs", "show", job.id)["remote_id"] is not None
     assert len(list(user.home.glob("jobs/*/training-*"))) == 1
     user.tunegate("jobs", "cancel", job.id)
 
