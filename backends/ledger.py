@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.plan import FieldOutcome, ProviderFile
@@ -31,17 +32,32 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
 _DEFAULTS = dict(_leaves(Hyperparameters().model_dump(mode="json"), "hyperparameters"))  # pyright: ignore[reportCallIssue]
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """The leaves of one spec. `under` has, for every path, the leaves it stands for, itself included."""
+
+    spec: JobSpec
+    values: Mapping[str, object]
+    under: Mapping[str, Sequence[str]]
+
+
 class _Last:
     """The fields of the spec seen last: a plan translates one spec for a thousand candidates."""
 
-    seen: tuple[JobSpec, Mapping[str, object]] | None = None
+    seen: _Fields | None = None
 
 
-def _fields_of(spec: JobSpec) -> Mapping[str, object]:
+def _fields_of(spec: JobSpec) -> _Fields:
     seen = _Last.seen  # read once: another thread may replace it
-    if seen is None or seen[0] is not spec:
-        _Last.seen = seen = (spec, dict(every_field(spec)))
-    return seen[1]
+    if seen is None or seen.spec is not spec:
+        values = dict(every_field(spec))
+        under: dict[str, list[str]] = {}
+        for leaf in values:
+            parts = leaf.split(".")
+            for length in range(1, len(parts) + 1):
+                under.setdefault(".".join(parts[:length]), []).append(leaf)
+        _Last.seen = seen = _Fields(spec, values, under)
+    return seen
 
 
 class Ledger:
@@ -52,7 +68,8 @@ class Ledger:
     """
 
     def __init__(self, spec: JobSpec) -> None:
-        self._before = _fields_of(spec)
+        fields = _fields_of(spec)
+        self._before, self._under = fields.values, fields.under
         self._outcomes: dict[str, FieldOutcome] = {}
 
     def kept(self, path: str, why: str | None = None) -> None:
@@ -118,10 +135,7 @@ class Ledger:
         return tuple(self._outcomes[path] for path in self._before)
 
     def _open(self, path: str) -> list[str]:
-        if path in self._before:
-            return [] if path in self._outcomes else [path]
-        under = f"{path}."
-        return [leaf for leaf in self._before if leaf not in self._outcomes and leaf.startswith(under)]
+        return [leaf for leaf in self._under.get(path, ()) if leaf not in self._outcomes]
 
 
 def files_to_send(profile: DataProfile, format: str) -> tuple[ProviderFile, ...]:

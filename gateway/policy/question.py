@@ -93,8 +93,25 @@ def lapsed(request: GateRequest, kind: str) -> Attestation | None:
     return max(rows, key=lambda held: held.signed, default=None)
 
 
+class _Last:
+    """The attestations asked about last, by backend: a plan asks a thousand questions over the same."""
+
+    seen: tuple[tuple[Attestation, ...], Mapping[str, tuple[Attestation, ...]]] | None = None
+
+
 def _held(request: GateRequest) -> tuple[Attestation, ...]:
-    return tuple(held for held in request.attestations if held.backend == request.backend)
+    """What is on file for this backend, in force or not."""
+    attestations = request.attestations
+    seen = _Last.seen  # read once: another thread may replace it
+    if seen is not None and seen[0] is attestations:
+        return seen[1].get(request.backend, ())
+    groups: dict[str, list[Attestation]] = {}
+    for held in attestations:
+        groups.setdefault(held.backend, []).append(held)
+    by_backend = {backend: tuple(rows) for backend, rows in groups.items()}
+    if type(attestations) is tuple:  # a list could change and still be the same
+        _Last.seen = (attestations, by_backend)
+    return by_backend.get(request.backend, ())
 
 
 def _entity(type: str, id: str) -> dict[str, dict[str, str]]:
