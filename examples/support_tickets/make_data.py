@@ -95,19 +95,19 @@ OPENINGS = (
     "Hello again.",
 )
 BEFORE = (
-    "I bought a {colour} {article} in {month}.",
+    "I bought a {colour} {article} in {season}.",
     "I have been with you for {number} years.",
     "My {article} came with a {colour} {object}.",
     "This is the {ordinal} time I write.",
     "I use the {article} every day at {place}.",
     "We have {number} of your {article}s {where}.",
     "Your shop was the first one I found for a {object}.",
-    "I wrote about the {article} in {month}.",
+    "I wrote about the {article} in {season}.",
 )
 AFTER = (
     "Please answer by {day}.",
     "I can be reached on {day} until {number}.",
-    "It worked fine in {month}.",
+    "It worked fine in {season}.",
     "Otherwise I like the {article}.",
     "My {article} is next to the {object} now.",
     "Nobody answered on {day}.",
@@ -121,7 +121,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "colour": ("red", "green", "blue", "yellow", "black", "white", "brown", "purple", "orange", "grey"),
     "article": ("chair", "lamp", "mirror", "basket", "ladder", "blanket", "wheel", "bottle", "knife"),
     "object": ("box", "key", "letter", "map", "cup", "book", "ticket"),
-    "month": ("January", "February", "March", "April", "May", "June", "July", "August", "September"),
+    "season": ("spring", "summer", "autumn", "winter"),
     "number": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "ordinal": ("first", "second", "third", "fourth"),
     "place": ("home", "work", "school", "the station", "the office"),

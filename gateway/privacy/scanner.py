@@ -21,7 +21,7 @@ from gateway.privacy.classes import THRESHOLD, class_of
 from gateway.privacy.engine import Engine, Hit, Silent
 from gateway.privacy.fields import Field, fields
 from gateway.privacy.folding import Folded, fold, is_plain
-from gateway.privacy.health import ENOUGH, HEALTH
+from gateway.privacy.health import ENOUGH, HEALTH, WEIGHTS
 from gateway.privacy.rules import CHECK_LOSS, CONTEXT_GAIN, RULES, Rule, fits_key, key_type
 
 _SEPARATOR = "\n\x1e\n"
@@ -174,7 +174,7 @@ def _hits(text: bytes) -> tuple[list[Hit], bool]:
     """
     present = engine().which(text)
     hits = [hit for number in present if number < len(RULES) for hit in engine().matches(number, text)]
-    return hits, sum(number >= len(RULES) for number in present) >= ENOUGH
+    return hits, sum(WEIGHTS[number - len(RULES)] for number in present if number >= len(RULES)) >= ENOUGH
 
 
 def _confirmed(joined: _Joined, hits: Iterable[Hit]) -> Iterator[_Found]:

@@ -58,7 +58,13 @@ def test_context_raises_what_digits_alone_do_not_say() -> None:
     assert [finding.type for finding in findings("her social security number is 219099999")] == ["ssn"]
 
 
-def test_health_content_takes_two_different_words() -> None:
+def test_a_disease_or_a_drug_is_health_content_alone() -> None:
+    assert scan_record({"text": "SSN 123-45-6789, has diabetes"}).health is True
+    assert scan_record({"text": "Anna Miller, 12 Oak Street, takes lithium"}).health is True
+    assert scan_record({"text": "the doctor of philosophy gave a talk"}).health is False
+
+
+def test_health_content_takes_two_different_words_otherwise() -> None:
     assert scan_record({"text": "a fever and nausea since May of last term"}).health is False
     assert scan_record({"text": "The diagnosis is asthma."}).health is True
     assert scan_record({"text": "pain, pain, pain"}).health is False
