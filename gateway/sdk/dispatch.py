@@ -180,7 +180,7 @@ class Dispatch:
         from gateway.records import model_card
 
         plan = self._rooms.store.plan(job.id)
-        spec = spec_of(job).to_json()
+        spec = {**spec_of(job).to_json(), "hyperparameters": _as_used(job)}
         card = model_card(
             job.to_json(), plan, job.result, spec=spec, libraries=libraries, record=reference
         ).encode()
@@ -232,6 +232,16 @@ def _callable_ids(job: Job) -> tuple[str, ...]:
 def _canonical(row: Row) -> Converted:
     """A row as our own reader takes it back, nothing lost."""
     return Converted(row.to_json())
+
+
+def _as_used(job: Job) -> dict[str, Any]:
+    """The hyperparameters as the backend got them, every `auto` resolved, by dotted name."""
+    prefix = "hyperparameters."
+    return {
+        outcome.path.removeprefix(prefix): outcome.after
+        for outcome in job.translation.fields
+        if outcome.path.startswith(prefix) and outcome.after is not None
+    }
 
 
 def _base_revision(job: Job) -> str | None:

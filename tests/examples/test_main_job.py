@@ -113,7 +113,9 @@ def test_the_record_verifies_and_the_folder_is_complete(job: dict[str, Any], hom
         "dispatch.json",
         "training_result.json",
     ]
-    assert "inherits" in (folder / "model-card.md").read_text(encoding="utf-8")
+    card = (folder / "model-card.md").read_text(encoding="utf-8")
+    assert "Inherits class phi" in card
+    assert "epochs: 6" in card  # what `auto` became
 
 
 @pytest.mark.shared
