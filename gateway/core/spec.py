@@ -36,7 +36,8 @@ Task = Literal["sft", "dpo"]
 Method = Literal["lora", "qlora", "full", "auto"]
 Objective = Literal["cheapest", "fastest", "order"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([mhd])")
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([mhd])")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
@@ -45,8 +46,11 @@ def _duration(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise ValueError("write a duration as minutes, hours or days: 90m, 24h, 7d")
-        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+            raise ValueError("write a duration as minutes, hours or days, at most six digits: 90m, 24h, 7d")
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if not seconds:
+            raise ValueError("a deadline of no time cannot be met")
+        return timedelta(seconds=seconds)
     return value
 
 
@@ -208,7 +212,7 @@ class JobSpec(Part):
     """
 
     version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="lower case, digits and - . _")
+    name: str = Field(description="lower case letters, digits and - . _, at most 63")
     team: str | None = Field(default=None, description="who asks; default from the settings, else `default`")
     task: Task = "sft"
     model: Names = Field(description="a model's name, or a list: any of these will do")
@@ -235,6 +239,15 @@ class JobSpec(Part):
         copy = self.model_copy()
         copy._folder = folder.absolute()
         return copy
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError(
+                "a name is lower case letters, digits and - . _, at most 63, letter or digit first"
+            )
+        return value
 
     @field_validator("model")
     @classmethod

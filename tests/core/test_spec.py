@@ -77,6 +77,8 @@ def test_five_mistakes_are_reported_at_once_each_on_its_line() -> None:
         ("data: {train: a.jsonl, test: 1.5}", "data.test"),
         ("data: {train: []}", "data.train"),
         ("route: {deadline: 3 weeks}", "route.deadline"),
+        ("route: {deadline: 0h}", "route.deadline"),
+        ("route: {deadline: 99999999999999999d}", "route.deadline"),
         ("route: {budget_usd: -1}", "route.budget_usd"),
         ("serving: {months: true}", "serving.months"),
         ("hyperparameters: {learning_rate: fast}", "hyperparameters.learning_rate"),
