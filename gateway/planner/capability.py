@@ -42,6 +42,24 @@ def cut_rows(
         yield Reason(Verdict.ALLOWED, "truncated", f"{text}; they are cut", source=model.source)
 
 
+def left_out_rows(
+    spec: JobSpec, profile: DataProfile, stats: TokenStats | None, limit: int | None
+) -> Iterator[Reason]:
+    """What becomes of rows longer than the `max_length` that a run here will use: left out, or cut."""
+    if stats is None or limit is None or stats.longest <= limit:
+        return
+    over = stats.over.get(limit)
+    count = f"at least one of {profile.used:,} rows" if over is None else f"{over:,} of {profile.used:,} rows"
+    longer = f"{count} {'is' if over in (None, 1) else 'are'} longer than {limit:,} tokens"
+    fix = "raise hyperparameters.max_length as far as the model reaches, or write `too_long: truncate`"
+    if spec.data.too_long == "truncate":
+        yield Reason(Verdict.ALLOWED, "rows_too_long", f"{longer} and will be shortened")
+    elif over == profile.used:
+        yield _cannot("rows_too_long", f"{longer}, so none is left to train on", fix=fix)
+    else:
+        yield Reason(Verdict.ALLOWED, "rows_too_long", f"{longer} and will be left out", fix=fix)
+
+
 def field_reasons(spec: JobSpec, translation: Translation, already: frozenset[str]) -> Iterator[Reason]:
     """Fields the user set that cannot be honoured. What is at its default was not asked for."""
     defaults = _defaults()

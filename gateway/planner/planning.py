@@ -24,7 +24,7 @@ from gateway.core.plan import (
     Verdict,
 )
 from gateway.core.rows import TokenStats
-from gateway.planner.capability import cut_rows, field_reasons, model_reasons
+from gateway.planner.capability import cut_rows, field_reasons, left_out_rows, model_reasons
 from gateway.planner.choice import choose, openings, within_limits
 from gateway.planner.lifecycle import lifecycle_reasons
 from gateway.planner.places import Place, places
@@ -91,7 +91,7 @@ class _Judge:
             translation, refused = self._translate(place, lies, view.capability)
         capability = [*view.capability, *_does_not_fit(lies), *refused]
         if translation:
-            capability += cut_rows(place.model, self._request.spec, view.stats, translation)
+            capability += self._long_rows(place, view.stats, translation)
         decision = self._request.gate.decide(gate_request(self._request, place))
         priced, usage = self._price(place, view.stats, _number(translation, "epochs"), lies)
         reasons = [*capability, *_denied(decision), *view.others, *_price_reasons(place, priced)]
@@ -112,6 +112,16 @@ class _Judge:
             decision=decision,
             fit=lies,
         )
+
+    def _long_rows(
+        self, place: Place, stats: TokenStats | None, translation: Translation
+    ) -> Iterator[Reason]:
+        """Our own runs go by the length the translation settled on; a service goes by its model's limit."""
+        request = self._request
+        if place.backend.facts.kind == "local":
+            limit = _number(translation, "max_length")
+            return left_out_rows(request.spec, request.profile, stats, limit)
+        return cut_rows(place.model, request.spec, stats, translation)
 
     def _view(self, backend: Backend, model: ModelFacts) -> _ModelView:
         key = (backend.name, model.name)

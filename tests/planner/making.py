@@ -40,6 +40,7 @@ class Shop(Backend):
     own: tuple[Machine, ...] = ()
     sizes: ModelShape | None = None
     auto_epochs: int | None = 3
+    auto_length: int | None = None
     cuts_refused: bool = False
 
     def __init__(self, facts: Facts, **answers: Any) -> None:
@@ -60,6 +61,8 @@ class Shop(Backend):
             ledger.refused("data.too_long", "long rows are not cut there")
         if self.own and spec.hyperparameters.batch_size == "auto":
             ledger.changed("hyperparameters.batch_size", 8, "the shop's default")
+        if self.auto_length and spec.hyperparameters.max_length == "auto":
+            ledger.changed("hyperparameters.max_length", self.auto_length, "the shop's default")
         ledger.ours()
         for path in ("task", "model", "method", "hyperparameters"):
             ledger.kept(path)

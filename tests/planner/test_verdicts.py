@@ -74,6 +74,27 @@ def test_long_rows_are_counted_and_are_cut_only_when_the_user_says_so() -> None:
     assert codes(left) == ["field"]
 
 
+def test_rows_longer_than_an_own_run_will_take_are_told_before_it_starts() -> None:
+    candidate = only(own_machine(auto_length=1000))
+    told = [each for each in candidate.reasons if each.code == "rows_too_long"]
+    assert candidate.verdict is Verdict.ALLOWED
+    assert [each.text for each in told] == [
+        "7 of 1,000 rows are longer than 1,000 tokens and will be left out"
+    ]
+    loose = spec(data={"train": ("x.jsonl",), "too_long": "truncate"})
+    (cut,) = plan(replace(asked(own_machine(auto_length=1000)), spec=loose)).candidates
+    assert "will be shortened" in next(each.text for each in cut.reasons if each.code == "rows_too_long")
+    assert "rows_too_long" not in codes(only(own_machine(auto_length=1200)))
+
+
+def test_an_own_run_whose_rows_are_all_too_long_has_nothing_to_train_on() -> None:
+    counts = profile().tokens["words (proxy, ±0%)"]
+    data = profile(tokens={counts.method: replace(counts, over={50: 1000})})
+    candidate = only(own_machine(auto_length=50), data=data)
+    assert candidate.verdict is Verdict.UNSUPPORTED
+    assert codes(candidate, Verdict.UNSUPPORTED) == ["rows_too_long"]
+
+
 def test_a_limit_on_both_files_counts_the_validation_rows_too() -> None:
     data = profile(split_rows={"train": 900, "validation": 100})
     alone, both = (
