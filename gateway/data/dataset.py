@@ -132,12 +132,22 @@ def read_source(source: Source, report: Callable[[int], None]) -> Generator[RawR
         raise
     except FileNotFoundError:
         raise DataError("this file is gone", place=source.name, fix="put it back, or plan again") from None
+    except tables.SameColumnTwice as found:
+        raise same_column_twice(source.name, found) from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise damaged(source.name, error) from None
     except Exception as error:
         if type(error).__module__.split(".")[0] != "pyarrow":
             raise
         raise damaged(source.name, error) from None
+
+
+def same_column_twice(name: str, found: tables.SameColumnTwice) -> DataError:
+    return DataError(
+        str(found),
+        place=f"{name}, line 1",
+        fix="rename or remove one of them; line 1 must name the columns",
+    )
 
 
 def damaged(name: str, error: Exception) -> DataError:

@@ -19,7 +19,7 @@ from gateway.core.errors import DataError
 from gateway.core.rows import Split
 from gateway.core.spec import Data
 from gateway.data import formats, tables
-from gateway.data.dataset import Dataset, Source, damaged, read_source
+from gateway.data.dataset import Dataset, Source, damaged, read_source, same_column_twice
 from gateway.data.lines import GZIP_MAGIC, open_file, open_stream
 
 _SNIFF_BYTES = 64 * 1024
@@ -216,6 +216,8 @@ def _field_names(source: Source) -> tuple[set[str], bool]:
             with open_file(source.path) as file:
                 stream = open_stream(file, compressed=source.compressed)
                 return set(tables.csv_header(stream, source.delimiter)), True
+    except tables.SameColumnTwice as found:
+        raise same_column_twice(source.name, found) from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise damaged(source.name, error) from None
     except Exception as error:

@@ -14,21 +14,34 @@ from gateway.data.lines import RawRecord, read_lines
 from gateway.data.reasons import MAX_LINE_BYTES
 
 _BATCH_ROWS = 256
+_LONGEST_NAME = 64
+
+
+class SameColumnTwice(Exception):
+    """A table's header names one column twice, so that a row's value for it would be a guess.
+
+    The message names it only where it looks like a column's name: in a table without a header, the
+    first row is data.
+    """
+
+    def __init__(self, name: str, first: int, second: int) -> None:
+        named = name.isidentifier() and name.isascii() and len(name) <= _LONGEST_NAME
+        text = f"column `{name}` appears twice" if named else "a column appears twice"
+        super().__init__(f"{text} (columns {first} and {second})")
 
 
 def read_csv(stream: BinaryIO, delimiter: str) -> Iterator[RawRecord]:
     """One record per row below the header; `line` is the physical line on which the row starts.
 
     Raises:
-        csv.Error: the header itself cannot be read, or names a column twice.
+        csv.Error: the header itself cannot be read.
+        SameColumnTwice: the header names a column twice.
     """
     # The limit is the whole process's; it is only ever raised, and never above our own.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     feed = _CsvFeed(stream)
     reader = csv.reader(feed.lines(), delimiter=delimiter, strict=True)
-    header = [name.strip() for name in next(reader, list[str]())]
-    if len(set(header)) != len(header):
-        raise csv.Error("a column is named twice")
+    header = _checked_header(next(reader, list[str]()))
     while True:
         line = feed.start_row()
         try:
@@ -45,9 +58,21 @@ def read_csv(stream: BinaryIO, delimiter: str) -> Iterator[RawRecord]:
 
 
 def csv_header(stream: BinaryIO, delimiter: str) -> list[str]:
-    """The names in the first row, without their outer spaces."""
-    header = next(csv.reader(_CsvFeed(stream).lines(), delimiter=delimiter, strict=True), list[str]())
-    return [name.strip() for name in header]
+    """The names in the first row, without their outer spaces.
+
+    Raises:
+        csv.Error, SameColumnTwice: as from `read_csv`.
+    """
+    reader = csv.reader(_CsvFeed(stream).lines(), delimiter=delimiter, strict=True)
+    return _checked_header(next(reader, list[str]()))
+
+
+def _checked_header(cells: list[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    for at, name in enumerate(header):
+        if name in header[:at]:
+            raise SameColumnTwice(name, header.index(name) + 1, at + 1)
+    return header
 
 
 def _csv_record(line: int, size: int, header: list[str], cells: list[str]) -> RawRecord:

@@ -51,6 +51,22 @@ def test_a_file_that_cannot_be_used_ends_in_its_place_reason_and_next_step(user:
     assert CANARY not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("header", "message"), [("a,b,a", "column `a` appears twice"), (f"{CANARY} x,b,{CANARY} x", "a column")]
+)
+def test_a_column_that_appears_twice_is_named_unless_it_may_be_data(
+    user: User, header: str, message: str
+) -> None:
+    user.write("data.csv", f"{header}\n1,2,3\n".encode())
+    user.spec(train="data.csv")
+    told = user.tunegate("plan", "job.yaml", code=2).stderr
+    assert "data.csv, line 1" in told
+    assert message in told
+    assert "columns 1 and 3" in told
+    assert "→ rename or remove one" in told
+    assert CANARY not in told
+
+
 def test_a_file_that_is_not_there(user: User) -> None:
     user.spec(train="nothing.jsonl")
     ended = user.tunegate("plan", "job.yaml", code=2)
