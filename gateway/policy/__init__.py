@@ -11,12 +11,13 @@ again with one thing changed.
 
 from __future__ import annotations
 
-from gateway.policy.attestations import attestations_from
+from gateway.policy.attestations import attestations_from, check_known
 from gateway.policy.cases import CaseResult, try_cases
 from gateway.policy.changes import Change, smallest_changes
 from gateway.policy.explain import Explanation, explain
 from gateway.policy.gate import CedarGate, load_gate
 from gateway.policy.rules import PolicyProblem, Rule, check, shipped_sets
+from gateway.policy.steps import known_agreements
 
 __all__ = [
     "CaseResult",
@@ -27,7 +28,9 @@ __all__ = [
     "Rule",
     "attestations_from",
     "check",
+    "check_known",
     "explain",
+    "known_agreements",
     "load_gate",
     "shipped_sets",
     "smallest_changes",

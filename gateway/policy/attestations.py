@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -69,3 +70,35 @@ def attestations_from(
             fix="an attestation has kind, backend, signed, and optionally expires, scope, evidence",
         )
     return tuple(found)
+
+
+def check_known(
+    attestations: Sequence[Attestation],
+    *,
+    backends: Collection[str],
+    kinds: Collection[str],
+    place: str = "tunegate.toml",
+) -> None:
+    """Refuse an attestation that nothing would ever look at: mistyped, it would vanish in silence.
+
+    Args:
+        backends: the registered names.
+        kinds: every kind that a provider's facts or a rule asks for.
+
+    Raises:
+        SettingsError: every such row at once, by its number (from 1), each with the nearest name.
+    """
+    problems: list[str] = []
+    fixes: list[str] = []
+    for number, row in enumerate(attestations, start=1):
+        for key, value, known in (("backend", row.backend, backends), ("kind", row.kind, kinds)):
+            if value in known:
+                continue
+            path = f"attestations[{number}].{key}"
+            asker = "no backend is called" if key == "backend" else "no fact and no rule asks for"
+            problems.append(f"{path}: {asker} {value!r}")
+            near = get_close_matches(value.lower(), known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(sorted(known))}"
+            fixes.append(f"{path}: {meant}")
+    if problems:
+        raise SettingsError("; ".join(problems), place=place, fix="; ".join(fixes))

@@ -60,6 +60,12 @@ class Step:
     apply: Callable[[GateRequest], GateRequest]
 
 
+def known_agreements(book: RuleBook) -> frozenset[str]:
+    """Kinds of agreement that have a meaning here: those the rules in force ask for, and those of the
+    shipped sets, which keep their meaning while their set is switched off."""
+    return book.agreements | frozenset(_AGREEMENTS)
+
+
 def steps(request: GateRequest, book: RuleBook) -> tuple[Step, ...]:
     """Every step that changes this question and that these rules may care about; what is out of
     the operator's hands comes first."""

@@ -6,7 +6,7 @@ Several gateways live side by side in one process: everything they share is on d
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,10 @@ from backends.base import Backend
 from cost.prices import PriceBook
 from gateway.core.facts import Facts
 from gateway.jobs.model import Caps, Job
-from gateway.policy import CedarGate, load_gate
+from gateway.policy import CedarGate, check_known, known_agreements, load_gate
 from gateway.sdk.accounts import Accounts
 from gateway.sdk.dispatch import Dispatch
-from gateway.settings import Settings, make_home
+from gateway.settings import FILE_NAME, Settings, make_home
 
 if TYPE_CHECKING:
     from gateway.egress import Egress
@@ -58,7 +58,21 @@ class Rooms:
 
     @cached_property
     def gate(self) -> CedarGate:
-        return load_gate(self.settings.policy_files, sets=self.settings.policy_sets)
+        """The one gate that every plan and every action asks. It stands only on settings that mean
+        something: a mistyped agreement is an error here, before any question is put.
+
+        Raises:
+            SettingsError: a policy is wrong, or an attestation is of no known kind or backend.
+        """
+        gate = load_gate(self.settings.policy_files, sets=self.settings.policy_sets)
+        if self.settings.attestations:
+            check_known(
+                self.settings.attestations,
+                backends=self.facts,
+                kinds=known_agreements(gate.book) | _agreements_of(self.facts.values()),
+                place=str(self.settings.file or FILE_NAME),
+            )
+        return gate
 
     def backend(self, name: str) -> Backend:
         """One instance per name, so that loaded models are shared within this gateway."""
@@ -115,3 +129,14 @@ class Rooms:
         config = ("--config", str(self.settings.file)) if self.settings.file else ()
         home = ("--home", str(self.settings.home))
         return (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
+
+
+def _agreements_of(facts: Iterable[Facts]) -> frozenset[str]:
+    """Kinds of agreement that some provider asks for: for access, or for PHI."""
+    found: set[str] = set()
+    for each in facts:
+        found.update(limit.requires for limit in each.lifecycle if limit.requires)
+        for fact in each.handling:
+            if fact.attribute == "hipaa_requires" and isinstance(fact.value, tuple):
+                found.update(fact.value)
+    return frozenset(found)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.core.errors import SettingsError
 from gateway.core.gate import Attestation
-from gateway.policy import attestations_from
+from gateway.policy import attestations_from, check_known, known_agreements, load_gate, shipped_sets
+from tests.policy.asking import signed
 
 TOML = """
 [[attestations]]
@@ -67,3 +69,28 @@ def test_every_wrong_row_is_reported() -> None:
         attestations_from([{}, {"kind": "baa"}])
     assert "attestations[1]" in caught.value.message
     assert "attestations[2]" in caught.value.message
+
+
+def test_an_attestation_that_nothing_looks_at_is_refused_with_the_nearest_name() -> None:
+    rows = (*signed("baa"), *signed("baaa"), *signed("baa", backend="clowd"))
+    with pytest.raises(SettingsError) as caught:
+        check_known(rows, backends={"cloud", "local"}, kinds={"baa", "dpa"}, place="ours.toml")
+    assert caught.value.place == "ours.toml"
+    assert "attestations[2].kind: no fact and no rule asks for 'baaa'" in caught.value.message
+    assert "attestations[3].backend: no backend is called 'clowd'" in caught.value.message
+    assert "attestations[1]" not in str(caught.value)
+    assert "did you mean 'baa'?" in (caught.value.fix or "")
+    assert "did you mean 'cloud'?" in (caught.value.fix or "")
+    check_known(signed("baa", "dpa"), backends={"cloud"}, kinds={"baa", "dpa"})
+
+
+def test_kinds_are_known_by_shipped_rules_even_switched_off_and_by_own_ones(tmp_path: Path) -> None:
+    ours = tmp_path / "ours.cedar"
+    ours.write_text(
+        '@id("ours") @reason("r") forbid (principal, action, resource)'
+        ' unless { context.agreements.contains("handshake") };'
+    )
+    assert "handshake" in known_agreements(load_gate([ours]).book)
+    every = load_gate(sets=shipped_sets()).book.agreements
+    assert every
+    assert every <= known_agreements(load_gate(sets=()).book)

@@ -127,3 +127,28 @@ def test_paid_dispatch_needs_a_yes(planner: User) -> None:
     told = planner.tunegate("run", "job.yaml", code=5).stderr
     assert "error:" in told
     assert planner.json("jobs", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "near"),
+    [
+        (
+            'kind = "baa"\nbackend = "bedrok"',
+            "attestations[1].backend: no backend is called 'bedrok'",
+            "bedrock",
+        ),
+        (
+            'kind = "baaa"\nbackend = "bedrock"',
+            "attestations[1].kind: no fact and no rule asks for 'baaa'",
+            "baa",
+        ),
+    ],
+)
+def test_a_mistyped_agreement_stops_the_plan_and_is_not_left_out(
+    planner: User, row: str, told: str, near: str
+) -> None:
+    planner.write("tunegate.toml", f"[[attestations]]\n{row}\nsigned = 2026-01-01\n")
+    said = planner.tunegate("plan", "job.yaml", code=2).stderr.replace("\n", " ")
+    assert told in said
+    assert f"did you mean '{near}'?" in said
+    assert "tunegate.toml" in said
