@@ -208,11 +208,20 @@ def blob(value: bytes) -> bool:
     if not has_digit(value):
         return False
     body = value[: len(value) // 4 * 4].replace(b"-", b"+").replace(b"_", b"/")
+    return _decoded(body) is not None
+
+
+def hidden_text(value: bytes) -> bool:
+    """Whether a shorter run is base64 of plain text: somebody wrote it so."""
+    hidden = _decoded(value[: len(value) // 4 * 4])
+    return bool(hidden) and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in hidden)
+
+
+def _decoded(body: bytes) -> bytes | None:
     try:
-        base64.b64decode(body, validate=True)
+        return base64.b64decode(body, validate=True)
     except binascii.Error:
-        return False
-    return True
+        return None
 
 
 def named_place(value: bytes) -> bool:

@@ -133,6 +133,7 @@ RULES: tuple[Rule, ...] = (
     Rule("other_id", r"\b(?:bc1|[13])[a-km-zA-HJ-NP-Z0-9]{25,39}\b", 0.3, _near("bitcoin|btc|wallet|crypto"), checks.letters_and_digits),
     Rule("unknown_content", r"\bdata:[a-z]+/[a-zA-Z0-9.+-]+;base64,[A-Za-z0-9+/=]+", 0.99),
     Rule("unknown_content", r"[A-Za-z0-9+/_-]{100,}={0,2}", 0.9, check=checks.blob),
+    Rule("unknown_content", r"\b[A-Za-z0-9+/]{40,99}={0,2}", 0.85, check=checks.hidden_text),
     # -- phones and fax
     Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,40}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
     Rule("phone", r"(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\b\d{3}[-. ])\d{3}[-. ]\d{4}(?:,? ?(?i:x|ext\.?|extension) ?\d{1,6})?\b", 0.75, _PHONE_WORDS, checks.phone, alone=True),
