@@ -16,6 +16,9 @@ from gateway.core.classes import DataClass
 
 Trust = Literal["verified", "unverified"]
 
+# The shipped rule sets in force unless settings say otherwise; going without one is always said.
+USUAL_SETS = ("baseline", "hipaa")
+
 
 class Action(StrEnum):
     TRAIN = "train"

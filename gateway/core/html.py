@@ -24,7 +24,9 @@ def plan_html(plan: Plan) -> str:
     rows = "".join(_row(candidate, candidate.key == plan.chosen) for candidate in plan.candidates)
     head = _cells("th", ("", "candidate", "verdict", "USD, likely", "why"))
     choice = f"<b>{escape(str(plan.chosen or 'nothing can run'))}</b>: {escape(plan.why)}"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{choice}</p>"
+    missing = plan.rules_missing
+    warning = f'<p style="color:{_COLOURS["denied"]}">{escape(missing)}</p>' if missing else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{choice}</p>{warning}"
 
 
 def progress_html(title: str, phase: str, progress: Progress | None) -> str:

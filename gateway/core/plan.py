@@ -6,7 +6,7 @@ money is a decimal string, unknown is null, times are ISO 8601 UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from gateway.core.classes import DataClass
 from gateway.core.facts import Confidence, Source
-from gateway.core.gate import Decision, Trust
+from gateway.core.gate import USUAL_SETS, Decision, Trust
 from gateway.core.html import plan_html
 from gateway.core.rows import Split
 
@@ -356,7 +356,10 @@ class DataSummary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All candidates, and the choice. `chosen` is None when nothing may run; `why` says why."""
+    """All candidates, and the choice. `chosen` is None when nothing may run; `why` says why.
+
+    `rules` says whose rules decided: names of shipped sets, and file names of an organisation's own.
+    """
 
     spec_hash: str
     as_of: date
@@ -367,6 +370,7 @@ class Plan:
     chosen: CandidateKey | None
     why: str
     openings: tuple[Opening, ...] = field(default=())
+    rules: tuple[str, ...] = ()
 
     def candidate(self, key: CandidateKey) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.key == key)
@@ -374,6 +378,11 @@ class Plan:
     @property
     def chosen_candidate(self) -> Candidate | None:
         return None if self.chosen is None else self.candidate(self.chosen)
+
+    @property
+    def rules_missing(self) -> str | None:
+        """A sentence where a shipped rule set that usually holds was not in force; else None."""
+        return rules_missing(self.rules)
 
     def _repr_html_(self) -> str:
         """How a notebook shows a plan."""
@@ -391,7 +400,14 @@ class Plan:
             "chosen": None if self.chosen is None else str(self.chosen),
             "why": self.why,
             "openings": [opening.to_json() for opening in self.openings],
+            "rules": list(self.rules),
         }
+
+
+def rules_missing(rules: Collection[str]) -> str | None:
+    """What to say of rules that lack a usual shipped set; None where they lack none."""
+    absent = [f"`{name}`" for name in USUAL_SETS if name not in rules]
+    return f"the shipped {' and '.join(absent)} rules are not in force" if absent else None
 
 
 def _source(source: Source | None) -> dict[str, str] | None:
