@@ -40,7 +40,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.core.errors import SettingsError
-from gateway.core.gate import Attestation
+from gateway.core.gate import USUAL_SETS, Attestation
 from gateway.policy import attestations_from
 
 FILE_NAME = "tunegate.toml"
@@ -62,7 +62,7 @@ class Settings:
     file: Path | None = None
     team: str = "default"
     store: str = ""
-    policy_sets: tuple[str, ...] = ("baseline", "hipaa")
+    policy_sets: tuple[str, ...] = USUAL_SETS
     policy_files: tuple[Path, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
     attestations: tuple[Attestation, ...] = ()
@@ -82,7 +82,7 @@ class _Table(BaseModel):
 
 
 class _Policy(_Table):
-    sets: tuple[str, ...] = ("baseline", "hipaa")
+    sets: tuple[str, ...] = USUAL_SETS
     files: tuple[str, ...] = ()
 
 

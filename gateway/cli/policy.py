@@ -10,6 +10,7 @@ import typer
 from gateway import JobSpec, Verdict
 from gateway.cli import views
 from gateway.cli.console import AsOf, JsonFlag, err, gateway_of, out, parse_day, print_json, working
+from gateway.core.plan import rules_missing
 
 app = typer.Typer(help="policy: check, explain and test the rules of the gate", no_args_is_help=True)
 
@@ -28,6 +29,8 @@ def check(
         out.print(problem, markup=False, highlight=False, soft_wrap=True)
     if not problems:
         err.print("the policies are valid", highlight=False)
+    if missing := rules_missing(gateway_of(context).settings.policy_sets):
+        err.print(f"[bold red]{missing}[/bold red]", highlight=False)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -53,7 +56,8 @@ def explain(
         for item in explained
         for ground in item["grounds"]
     )
-    views.table(out, ("candidate", "rule", "reason", "citation", "fix"), rows)
+    if explained:
+        views.table(out, ("candidate", "rule", "reason", "citation", "fix"), rows)
     if not any(candidate.verdict is Verdict.DENIED for candidate in made.candidates):
         err.print("no candidate is denied by policy alone", highlight=False)
 
@@ -66,6 +70,25 @@ def test(
     """Run a table of cases against the policies in force. Exit 1 when one answers differently.
 
     Example: tunegate policy test policies/cases.yaml
+
+    \b
+    A table (what `ask` leaves out has the unsafe value: class phi, not scanned):
+      version: 1
+      as_of: 2026-11-22
+      cases:
+        - name: health data stays here without a BAA
+          ask:
+            backend: bedrock
+            kind: managed
+            class: phi
+            scanned: true
+            handling: {hipaa_eligible: true, trains_on_data: false}
+          expect: deny
+          rules:                     # optional: must be among the grounds
+            - hipaa.no-baa
+        - name: public data may go
+          ask: {backend: bedrock, kind: managed, class: public, scanned: true}
+          expect: allow
     """
     results = gateway_of(context).policy.test(cases)
     rows = (

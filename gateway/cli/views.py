@@ -63,6 +63,8 @@ def _choice(console: Console, made: Plan) -> None:
             "[dim]unverified: policies and agreements are as tunegate.toml states them; "
             "no signed trust bundle is pinned[/dim]"
         )
+    if made.rules_missing:
+        console.print(f"[bold red]{escape(made.rules_missing)}[/bold red]", highlight=False)
 
 
 def _worth(made: Plan, opening: Opening) -> str:
@@ -229,18 +231,27 @@ def result(console: Console, job: JobHandle) -> None:
 def _metrics(
     console: Console, metrics: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]
 ) -> None:
+    verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
+    shown = _metrics_table(metrics, verdicts, between=" ")
+    if console.measure(shown, options=console.options.update(max_width=1000)).maximum > console.width:
+        shown = _metrics_table(metrics, verdicts, between="\n")
+    console.print(shown)
+
+
+def _metrics_table(
+    metrics: Mapping[str, Mapping[str, Any]], verdicts: Mapping[str, str], *, between: str
+) -> Table:
+    """`between` stands between a value and its interval: a narrow terminal breaks nowhere else."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("metric")
     for column in ("base", "tuned", "difference"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("in words", overflow="fold")
-    verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
     for name, tuned in metrics["tuned"].items():
-        base, difference = metrics["base"].get(name), metrics["difference"].get(name)
-        table.add_row(
-            name, interval(base), interval(tuned), interval(difference), _WORDS.get(verdicts.get(name, ""))
-        )
-    console.print(table)
+        values = (metrics["base"].get(name), tuned, metrics["difference"].get(name))
+        told = (interval(value, between=between) for value in values)
+        table.add_row(name, *told, _WORDS.get(verdicts.get(name, "")))
+    return table
 
 
 _WORDS = {
@@ -252,13 +263,13 @@ _WORDS = {
 }
 
 
-def interval(value: Mapping[str, Any] | None) -> str:
+def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:
     """A value with its 95 % interval."""
     if not value or value.get("value") is None:
         return "–"
     text = f"{value['value']:.3f}"
     if value.get("low") is not None and value.get("high") is not None:
-        text += f" ({value['low']:.3f} … {value['high']:.3f})"
+        text += f"{between}({value['low']:.3f} … {value['high']:.3f})"
     return text
 
 

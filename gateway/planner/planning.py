@@ -63,6 +63,7 @@ def plan(request: PlanRequest) -> Plan:
         chosen=chosen,
         why=f"{why}{_why_nowhere(request, nowhere)}",
         openings=tuple(openings(request, candidates, by_key, best)),
+        rules=request.rules,
     )
 
 

@@ -40,6 +40,7 @@ class PlanRequest:
         options: per backend, settings' defaults under the spec's own; None means the spec's alone.
         not_installed: backend → how to install the package it needs, for those that lack it.
         changes: the smallest changes that would allow a question; None leaves openings out.
+        rules: where the gate's rules came from: shipped sets and an organisation's own files.
     """
 
     spec: JobSpec
@@ -53,6 +54,7 @@ class PlanRequest:
     options: Mapping[str, Mapping[str, Any]] | None = None
     not_installed: Mapping[str, str] = field(default_factory=dict[str, str])
     changes: Callable[[GateRequest], Sequence[ChangeLike]] | None = None
+    rules: tuple[str, ...] = ()
 
     def options_of(self, backend: str) -> Mapping[str, Any]:
         options = self.spec.options if self.options is None else self.options

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import orjson
 
-from gateway.core.gate import Decision, GateRequest, Ground, Trust
+from gateway.core.errors import SettingsError
+from gateway.core.gate import USUAL_SETS, Decision, GateRequest, Ground, Trust
 from gateway.policy.engine import REMEMBERED, Verdict, judge_of
 from gateway.policy.question import cedar_request
-from gateway.policy.rules import Rule, RuleBook, load_rules, set_path
+from gateway.policy.rules import Rule, RuleBook, load_rules, set_path, shipped_sets
 from gateway.policy.steps import Step, in_words, provider, steps, take
 
 
-def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = ("baseline", "hipaa")) -> CedarGate:
+def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = USUAL_SETS) -> CedarGate:
     """A gate over shipped policy sets and an organisation's own files.
 
     Args:
@@ -22,10 +23,18 @@ def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = ("baseline", 
         sets: names from `shipped_sets()`. With no rule at all, everything is denied.
 
     Raises:
-        SettingsError: an unknown set, a missing file, or a rule that does not parse or validate;
-            its place is the file and the line.
+        SettingsError: an unknown set, a missing file, a file named as a shipped set is, or a rule
+            that does not parse or validate; its place is the file and the line.
     """
-    return CedarGate(load_rules([*map(set_path, sets), *extra]))
+    for path in extra:
+        if path.name in shipped_sets():  # records tell whose rules decided by these names
+            raise SettingsError(
+                f"a policy file may not be called as the shipped set {path.name!r} is",
+                place=str(path),
+                fix=f"rename it to `{path.name}.cedar`",
+            )
+    names = (*sets, *(path.name for path in extra))
+    return CedarGate(load_rules([*map(set_path, sets), *extra]), names)
 
 
 class CedarGate:
@@ -37,13 +46,15 @@ class CedarGate:
 
     Attributes:
         policy_hash: SHA-256 over the rules and their schema.
+        rules: where the rules came from: names of shipped sets, file names of others.
         trust: whether the rules came from a signed, pinned bundle.
     """
 
     trust: Trust = "unverified"
 
-    def __init__(self, book: RuleBook) -> None:
+    def __init__(self, book: RuleBook, rules: Sequence[str] = ()) -> None:
         self.book = book
+        self.rules = tuple(dict.fromkeys(rules))
         self.policy_hash = book.hash
         self._every = judge_of(book.every)
         self._permits = judge_of(book.permits)

@@ -33,7 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "decision": Kind(
         f"{_BASE}/decision/v1",
         frozenset(
-            {"job", "spec_hash", "plan_hash", "as_of", "policy_hash", "trust", "data"}
+            {"job", "spec_hash", "plan_hash", "as_of", "policy_hash", "rules", "trust", "data"}
             | {"candidates", "chosen", "why"}
         ),
     ),
@@ -68,6 +68,7 @@ def decision(plan: Mapping[str, Any], *, job_id: str) -> dict[str, Any]:
         "plan_hash": canonical_sha256(plan),
         "as_of": plan["as_of"],
         "policy_hash": plan["policy_hash"],
+        "rules": plan["rules"],
         "trust": plan["trust"],
         "data": {name: data[name] for name in _DATA},
         "candidates": [_candidate(candidate) for candidate in plan["candidates"]],

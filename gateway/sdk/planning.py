@@ -58,6 +58,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
             as_of=as_of,
             not_installed=not_installed(rooms.facts),
             changes=lambda question: smallest_changes(rooms.gate, question),
+            rules=rooms.gate.rules,
         )
     )
 

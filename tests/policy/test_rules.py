@@ -89,3 +89,13 @@ def test_shipped_rules_are_written_for_people(name: str) -> None:
         assert rule.reason.endswith(".")
         assert rule.citation
         assert rule.fix
+
+
+def test_a_gate_says_where_its_rules_came_from(tmp_path: Path) -> None:
+    rule = '@id("ours") @reason("r") forbid (principal, action, resource);'
+    (tmp_path / "ours.cedar").write_text(rule)
+    assert load_gate().rules == ("baseline", "hipaa")
+    assert load_gate([tmp_path / "ours.cedar"], sets=()).rules == ("ours.cedar",)
+    (tmp_path / "hipaa").write_text(rule)
+    with pytest.raises(SettingsError, match="shipped set 'hipaa'"):
+        load_gate([tmp_path / "hipaa"], sets=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -75,6 +76,7 @@ PLAN = Plan(
     ),
     chosen=KEY,
     why="the only allowed candidate",
+    rules=("baseline", "ours.cedar"),
 )
 
 
@@ -125,6 +127,7 @@ def test_a_decision_says_who_was_judged_how_and_why() -> None:
     body = _bodies()["decision"]
     assert body["plan_hash"] == canonical_sha256(PLAN.to_json())
     assert body["chosen"] == str(KEY)
+    assert body["rules"] == ["baseline", "ours.cedar"]
     (candidate,) = body["candidates"]
     assert candidate["verdict"] == "allowed"
     assert candidate["reasons"] == [{"verdict": "allowed", "code": "unscanned", "rule": "scan-1"}]
@@ -166,3 +169,8 @@ def test_what_does_not_belong_is_refused_without_being_quoted(
 def test_a_record_is_about_something_with_a_digest(log: RecordLog, subjects: list[tuple[str, str]]) -> None:
     with pytest.raises(RecordError):
         log.append("decision", subjects, {})
+
+
+def test_a_notebook_too_says_which_shipped_rules_were_not_in_force() -> None:
+    assert "the shipped `hipaa` rules are not in force" in PLAN._repr_html_()
+    assert "not in force" not in replace(PLAN, rules=("hipaa", "baseline"))._repr_html_()

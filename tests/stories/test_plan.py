@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.conftest import User, easy_rows
 
-PLAN = {"schema", "spec_hash", "as_of", "trust", "data", "candidates", "chosen", "why", "openings"}
+PLAN = {"schema", "spec_hash", "as_of", "trust", "data", "candidates", "chosen", "why", "openings", "rules"}
 DATA = {"rows", "used", "refused", "tokens", "tokens_method", "hash", "class", "findings"}
 CANDIDATE = {
     "backend", "model", "region", "offer", "verdict", "reasons", "tokens", "tokens_method",
@@ -152,3 +152,35 @@ def test_a_mistyped_agreement_stops_the_plan_and_is_not_left_out(
     assert told in said
     assert f"did you mean '{near}'?" in said
     assert "tunegate.toml" in said
+
+
+PERMIT_ALL = (
+    '@id("ours.all")\n@reason("Everything may go anywhere.")\npermit (principal, action, resource);\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ("[]", "the shipped `baseline` and `hipaa` rules are not in force"),
+        ('["baseline"]', "the shipped `hipaa` rules are not in force"),
+    ],
+)
+def test_going_without_a_shipped_set_is_said_wherever_its_answers_are_read(
+    planner: User, sets: str, told: str
+) -> None:
+    planner.write("ours.cedar", PERMIT_ALL)
+    planner.write("tunegate.toml", f'[policy]\nsets = {sets}\nfiles = ["ours.cedar"]\n')
+    planner.spec(name="phi.yaml", **{"class": "phi"})
+    shown = planner.json("plan", "phi.yaml")
+    assert shown["rules"] == [*json.loads(sets), "ours.cedar"]
+    assert all(each["verdict"] != "denied" for each in shown["candidates"])  # what has to be said
+    last = planner.tunegate("plan", "phi.yaml").stdout.splitlines()[-1]
+    assert last == told
+    assert told in planner.tunegate("policy", "check").stderr
+
+
+def test_the_usual_rules_need_no_warning(planner: User) -> None:
+    assert planner.json("plan", "job.yaml")["rules"] == ["baseline", "hipaa"]
+    assert "not in force" not in planner.tunegate("plan", "job.yaml").stdout
+    assert "not in force" not in planner.tunegate("policy", "check").stderr
