@@ -14,6 +14,7 @@ import pytest
 from gateway.core.classes import DataClass
 from gateway.core.errors import RecordError
 from gateway.core.gate import Decision, Ground
+from gateway.core.html import plan_html
 from gateway.core.job import Artifact, JobState, RemoteRef
 from gateway.core.plan import (
     Candidate,
@@ -172,5 +173,5 @@ def test_a_record_is_about_something_with_a_digest(log: RecordLog, subjects: lis
 
 
 def test_a_notebook_too_says_which_shipped_rules_were_not_in_force() -> None:
-    assert "the shipped `hipaa` rules are not in force" in PLAN._repr_html_()
-    assert "not in force" not in replace(PLAN, rules=("hipaa", "baseline"))._repr_html_()
+    assert "the shipped `hipaa` rules are not in force" in plan_html(PLAN)
+    assert "not in force" not in plan_html(replace(PLAN, rules=("hipaa", "baseline")))

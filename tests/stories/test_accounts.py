@@ -18,6 +18,7 @@ PLAN: dict[str, Any] = {
     "spec_hash": "a" * 64,
     "policy_hash": "b" * 64,
     "trust": "unverified",
+    "rules": ["baseline", "hipaa"],
     "as_of": "2026-11-22",
     "data": {
         "hash": "c" * 64,
