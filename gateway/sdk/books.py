@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,14 +188,16 @@ class Backends:
         return rows
 
     def _agreements(self, name: str, facts: Facts) -> Iterable[dict[str, Any]]:
-        """The agreements this backend needs for PHI or access, and whether they are in force."""
+        """The agreements that this backend needs for PHI or access, or that the rules in force ask of
+        whoever manages data for us; and whether they are in force."""
         today = self._rooms.clock().date()
         stated = facts.handles("hipaa_requires")
         phi = stated.value if stated and isinstance(stated.value, tuple) else ()
-        needed = {*phi, *(limit.requires for limit in facts.lifecycle if limit.requires)}
+        ruled = self._rooms.gate.book.agreements if facts.kind == "managed" else ()
+        needed = {*phi, *ruled, *(limit.requires for limit in facts.lifecycle if limit.requires)}
         held = {a.kind for a in self._rooms.settings.attestations if a.backend == name and a.in_force(today)}
         for kind in sorted(needed):
-            yield _check(name, f"attestation {kind}", kind in held, "add [[attestations]] to tunegate.toml")
+            yield _check(name, f"attestation {kind}", kind in held, _attest(kind, name, today))
 
 
 def _asked(rooms: Rooms, backend: str | None) -> Mapping[str, Facts]:
@@ -209,6 +211,14 @@ def _asked(rooms: Rooms, backend: str | None) -> Mapping[str, Facts]:
 
 def _check(backend: str, check: str, ok: bool, fix: str) -> dict[str, Any]:
     return {"backend": backend, "check": check, "state": "ok" if ok else "missing", "fix": "" if ok else fix}
+
+
+def _attest(kind: str, backend: str, today: date) -> str:
+    signed, expires = today.isoformat(), (today + timedelta(days=365)).isoformat()
+    return (
+        f'once signed, add [[attestations]] to tunegate.toml, a line each: kind = "{kind}", '
+        f'backend = "{backend}", signed = {signed}, expires = {expires}, evidence = "where the paper is"'
+    )
 
 
 def _statements(facts: Facts) -> Iterable[tuple[str, str, str, Source]]:

@@ -17,6 +17,9 @@ from gateway.core.load import parse_spec
 _PROMPTS = ("prompt", "input", "question", "dialogue", "text", "instruction", "source")
 _COMPLETIONS = ("completion", "output", "answer", "summary", "label", "category", "response", "target")
 
+# Enough for a first plan to compare something: our own machine with a toy, and two real bases.
+_MODELS = ("tunegate-demo", "gpt-4.1-mini", "llama-3.1-8b-instruct")
+
 _SETTINGS = """\
 # Settings of Tunegate: what the people who run jobs here share.
 # team = "default"
@@ -120,10 +123,10 @@ def make_starter(
     except ValueError as error:
         raise SpecError(str(error), place="--class") from None
     columns = _columns(Path(data))
-    models = tuple(part.strip() for part in (model or "tunegate-demo").split(",") if part.strip())
+    named = tuple(part.strip() for part in (model or "").split(",") if part.strip())
     return Starter(
         data=_seen_from(folder, data),
-        model=models,
+        model=named or _MODELS,
         data_class=str(chosen_class),
         folder=folder,
         columns=columns,

@@ -132,6 +132,19 @@ def test_policy_check_and_test(user: User) -> None:
     assert "hipaa.no-baa" in told.stdout
 
 
+def test_the_table_that_the_help_shows_is_a_right_one(user: User) -> None:
+    shown = user.tunegate("policy", "test", "--help").stdout
+    table = shown[shown.index("   version:") : shown.index("╭")]
+    told = user.tunegate("policy", "test", user.write("shown.yaml", table))
+    assert told.stdout.count("ok") == 2
+
+
+def test_policy_explain_with_nothing_denied_has_no_empty_table(someone: User) -> None:
+    told = someone.tunegate("policy", "explain", "job.yaml")
+    assert told.stdout == ""
+    assert "no candidate is denied" in told.stderr
+
+
 def test_a_policy_file_that_was_meant_and_is_not_there_stops_everything(someone: User) -> None:
     someone.write("tunegate.toml", '[policy]\nfiles = ["rules/*.cedar"]\n')
     assert "rules/*.cedar" in someone.tunegate("plan", "job.yaml", code=2).stderr
@@ -155,7 +168,11 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(user: User) -> None:
     rows = user.json("backends", "doctor", "bedrock")
     missing = {row["check"]: row["fix"] for row in rows if row["state"] == "missing"}
     assert "options.bedrock" in missing["options"]
-    assert missing["attestation baa"]
+    for kind in ("baa", "dpa"):
+        assert (
+            f'[[attestations]] to tunegate.toml, a line each: kind = "{kind}"'
+            in missing[f"attestation {kind}"]
+        )
     user.write(
         "tunegate.toml",
         '[options.bedrock]\nrole_arn = "arn:aws:iam::1:role/r"\noutput_uri = "s3://b/o"\n'
@@ -163,8 +180,12 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(user: User) -> None:
         'evidence = "x"\n',
     )
     rows = user.json("backends", "doctor", "bedrock")
-    assert {row["check"] for row in rows if row["state"] == "missing"} <= {"package", "dispatch"}
-    assert user.json("backends", "doctor", "local")[0]["state"] == "ok"
+    left = {row["check"] for row in rows if row["state"] == "missing"}
+    assert "attestation baa" not in left
+    assert left - {"package", "dispatch"} == {"attestation dpa", "attestation qsoa"}
+    own = user.json("backends", "doctor", "local")
+    assert own[0]["state"] == "ok"
+    assert not [row for row in own if row["check"].startswith("attestation")]
 
 
 @pytest.mark.parametrize("command", [("backends", "facts"), ("backends", "doctor"), ("cost", "prices")])
@@ -200,6 +221,7 @@ def test_init_by_flags_writes_a_spec_that_can_be_planned(user: User) -> None:
     assert spec.data.columns is not None
     assert (spec.data.columns.prompt, spec.data.columns.completion) == ("dialogue", "summary")
     assert user.json("data", "check", "new/job.yaml")["used"] == 20
+    assert spec.model == ("tunegate-demo", "gpt-4.1-mini", "llama-3.1-8b-instruct")
     assert "--force" in user.tunegate("init", "--data", "notes.csv", "--to", "new", code=2).stderr
     assert "data class" in user.tunegate("init", "--class", "top-secret", "--to", "x", code=2).stderr
 
