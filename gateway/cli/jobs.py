@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import following, views
-from gateway.cli.console import JsonFlag, confirm, err, gateway_of, out, print_json
+from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, out, print_json
 from gateway.core.errors import SpecError, Unsupported
 
 app = typer.Typer(help="jobs: list, follow, cancel, resume, and what they left", no_args_is_help=True)
@@ -54,10 +54,13 @@ def show(
         return
     views.result(out, found)
     if not found.done:
+        out.print(str(found.key), highlight=False, markup=False, soft_wrap=True)
         out.print(f"{found.doing}  {following.detail(found)}".rstrip(), highlight=False, markup=False)
     if found.error:
         fix = found.error.get("fix") or f"see `tunegate jobs events {found.id}`"
         out.print(f"{found.error['message']}\n  → {fix}", markup=False, highlight=False, soft_wrap=True)
+    if found.phase == "failed":
+        hint(f"what happened: tunegate jobs events {found.id}; to try again: tunegate jobs resume {found.id}")
 
 
 @app.command("events")

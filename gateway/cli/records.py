@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import views
-from gateway.cli.console import JsonFlag, err, gateway_of, out, print_json
+from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, print_json
 
 app = typer.Typer(help="records: verify, show and export the signed account", no_args_is_help=True)
 
@@ -23,6 +23,8 @@ def verify(
 ) -> None:
     """Check every signature and the chain. Exit 1 when a record was edited, removed or reordered.
 
+    Without --head, prints the head as it is now, to be kept elsewhere.
+
     Example: tunegate records verify
     """
     report = gateway_of(context).records.verify(head)
@@ -32,6 +34,9 @@ def verify(
         for problem in report.problems:
             out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
         err.print(f"{report.records} records, {'all verify' if report.ok else 'NOT intact'}", highlight=False)
+        if report.ok and report.head and not report.anchored:
+            typer.echo(str(report.head))
+            hint("a cut tail shows only against a head that was kept elsewhere: `--head SEQ:SHA256`")
     raise typer.Exit(0 if report.ok else 1)
 
 

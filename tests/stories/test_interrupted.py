@@ -34,7 +34,9 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(user: User, tin
     assert f"tunegate jobs cancel {job['id']}" in told
     assert "Traceback" not in told
     assert state_of(user) == "running"
-    assert "running" in user.tunegate("jobs", "show", job["id"]).stdout
+    shown = user.tunegate("jobs", "show", job["id"]).stdout
+    assert "running" in shown
+    assert f"local {tiny}" in shown
 
 
 @pytest.mark.slow

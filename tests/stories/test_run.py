@@ -91,13 +91,18 @@ def test_the_records_verify_and_an_edited_one_does_not(finished: Done, tmp_path:
     ]  # fmt: skip
     head = user.tunegate("records", "export", tmp_path / "records.jsonl").stdout.strip()
     assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1 + 3
-    user.tunegate("records", "verify", "--head", head)
+    against = user.tunegate("records", "verify", "--head", head)
+    assert (against.stdout, "--head" in against.stderr) == ("", False)
+    alone = user.tunegate("records", "verify")
+    assert alone.stdout.strip() == head
+    assert "a cut tail shows only against a head" in alone.stderr
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", user.home, copy], check=True)
     first = min((copy / "records").rglob("*.json"))
     first.write_text(first.read_text().replace("a", "b", 1))
     told = User(user.folder, copy).tunegate("records", "verify", code=1)
     assert "NOT intact" in told.stderr
+    assert head not in told.stdout
 
 
 def test_the_adapter_answers_in_plain_peft_as_through_the_gateway(finished: Done) -> None:
@@ -226,13 +231,33 @@ def _planned(gateway: Gateway, path: Path) -> tuple[JobSpec, Plan]:
     return spec, gateway.plan(spec)
 
 
-def test_rows_that_are_all_too_long_end_the_job_as_the_datas_failure(user: User, tiny: Path) -> None:
+LONG_ROWS = [(f"{number} {' '.join(['pain'] * 40)}", "even") for number in range(40)]
+
+
+def test_rows_that_are_all_too_long_are_told_before_a_job_is_made(user: User, tiny: Path) -> None:
+    user.chats("data.jsonl", LONG_ROWS)
     spec = training_spec(user, tiny)
     spec.write_text(spec.read_text().replace("max_length: 128", "max_length: 16"))
-    user.chats("data.jsonl", [(f"{number} {' '.join(['pain'] * 40)}", "even") for number in range(40)])
+    told = " ".join(user.tunegate("plan", spec).stdout.split())
+    assert "40 of 40 rows are longer than 16 tokens, so none is left to train on" in told
+    user.tunegate("run", spec, "--yes", code=5)
+    assert user.json("jobs", "list") == []
+
+
+def test_training_rows_that_are_all_too_long_end_the_job_as_the_datas_failure(user: User, tiny: Path) -> None:
+    user.chats("data.jsonl", LONG_ROWS)
+    user.chats("short.jsonl", easy_rows(5))
+    spec = training_spec(user, tiny)
+    text = spec.read_text().replace("max_length: 128", "max_length: 32")
+    spec.write_text(text.replace('"test": 0.2', '"test": "short.jsonl"'))
+    planned = user.json("plan", spec)["candidates"][0]
+    assert (planned["verdict"], planned["reasons"][0]["code"]) == ("allowed", "rows_too_long")
     told = user.outside("run", spec, code=2).stderr
     assert "no row of the train split can be used" in told
     assert "max_length" in told.split("→")[-1]
     shown = user.json("jobs", "list")[0]
     error = user.json("jobs", "show", shown["id"])["error"]
     assert (error["code"], shown["state"]) == ("data", "failed")
+    hinted = user.tunegate("jobs", "show", shown["id"]).stderr
+    assert f"tunegate jobs events {shown['id']}" in hinted
+    assert f"tunegate jobs resume {shown['id']}" in hinted
