@@ -114,9 +114,14 @@ def _try(case: _Case, as_of: date, gate: Gate) -> CaseResult:
     return CaseResult(case.name, case.expect, decision, tuple(r for r in case.rules if r not in named))
 
 
+_KEYS = "at the top: version, as_of, cases; a case has name, ask, expect (allow or deny), and may have rules"
+
+
 def _read(table: Path) -> _File:
     try:
         values: Any = YAML(typ="safe", pure=True).load(table.read_text(encoding="utf-8"))  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(values, dict):
+            raise SettingsError("this is not a table of cases", place=str(table), fix=_KEYS)
         return _File.model_validate(values)
     except (OSError, UnicodeDecodeError):
         raise SettingsError("this table of cases cannot be read", place=str(table)) from None
@@ -130,5 +135,5 @@ def _read(table: Path) -> _File:
         raise SettingsError(
             problems,
             place=str(table),
-            fix="a case has name, ask, expect (allow or deny), and optionally rules",
+            fix=_KEYS,
         ) from None
