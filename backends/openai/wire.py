@@ -24,7 +24,6 @@ PREFERENCE = "openai-preference"
 METADATA_KEY = "tunegate_key"
 
 MAX_BATCH = 256
-MAX_EPOCHS = 50
 
 # Azure's `trainingType`. The value that asks for a data zone is not published, so it is not guessed.
 TRAINING_TYPES: Mapping[str, str] = {

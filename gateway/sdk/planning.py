@@ -43,6 +43,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
     from gateway.policy import smallest_changes
 
     asked = with_defaults(spec, rooms.settings.options)
+    _refuse_unbuilt(asked)
     backends = chosen_backends(rooms, asked)
     check_spec_options(asked, {name: backend.options for name, backend in backends.items()})
     evaluate.check(asked.evaluate, asked.folder)
@@ -74,6 +75,16 @@ def installed(facts: Facts) -> bool:
         return facts.package is None or importlib.util.find_spec(facts.package) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _refuse_unbuilt(spec: JobSpec) -> None:
+    """Scrubbing that was asked for and does not happen would be worse than an error."""
+    if spec.data.deidentify == "scrub":
+        raise Unsupported(
+            "`data.deidentify: scrub` is not built yet, and the data would be used as it is",
+            place="data.deidentify",
+            fix="scrub it beforehand, or write `deidentify: none`",
+        )
 
 
 def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:

@@ -184,3 +184,8 @@ def test_the_usual_rules_need_no_warning(planner: User) -> None:
     assert planner.json("plan", "job.yaml")["rules"] == ["baseline", "hipaa"]
     assert "not in force" not in planner.tunegate("plan", "job.yaml").stdout
     assert "not in force" not in planner.tunegate("policy", "check").stderr
+
+
+def test_scrubbing_that_would_not_happen_is_refused(planner: User) -> None:
+    planner.spec(name="scrub.yaml", deidentify="scrub")
+    assert "not built yet" in planner.tunegate("plan", "scrub.yaml", code=5).stderr
