@@ -16,23 +16,24 @@ reconciler, errors are classified here by type and status, never by message text
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from backends.facts import load_facts
 from gateway.core.errors import BackendError, Unsupported
 from gateway.core.facts import Facts, ModelFacts
-from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Snapshot
+from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Site, Snapshot
 from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
-__all__ = ["Backend", "Handover", "NoOptions", "ProxyCounter", "Staged", "load_facts"]
+__all__ = ["Backend", "Check", "Handover", "NoOptions", "ProxyCounter", "Staged", "load_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,18 @@ class Handover:
     when_done: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing a backend needs before a job can be sent there, and whether it is so.
+
+    `unknown` is what could not be found out; never a reason to go on. No secret is in any field.
+    """
+
+    name: str
+    state: Literal["ok", "missing", "unknown"]
+    fix: str = ""
+
+
 class NoOptions(BaseModel):
     """`options.<backend>` of a backend that takes none."""
 
@@ -66,17 +79,28 @@ class Backend(ABC):
         home: folder this backend may keep its own files in (caches, base models).
 
     Attributes:
+        site: where at the backend the lifecycle calls of this instance work; see `at`.
         options: pydantic model of `options.<backend>` in a spec.
+        variables: option → the environment variable its default is taken from.
         dispatches: True once `stage`, `submit` and `poll` are built; until then a plan is exact but
             its candidates here are `unavailable`.
     """
 
     options: ClassVar[type[BaseModel]] = NoOptions
+    variables: ClassVar[Mapping[str, str]] = {}
     dispatches: ClassVar[bool] = False
 
     def __init__(self, facts: Facts, home: Path) -> None:
         self.facts = facts
         self.home = home
+        self.site = Site(facts.backend)
+
+    def at(self, site: Site) -> Self:
+        """The same backend, for lifecycle calls at that place: its region, offer and account. What was
+        loaded or connected is shared with this instance."""
+        bound = copy.copy(self)
+        bound.site = site
+        return bound
 
     @property
     def name(self) -> str:
@@ -135,6 +159,16 @@ class Backend(ABC):
 
     # -- lifecycle: the only part that touches a network or a process -----------------------------
 
+    def addresses(self) -> tuple[str, ...]:
+        """URLs that calls carrying data would go to from this site, as the vendor's SDK resolved them;
+        empty where nothing leaves the machine. No network. Egress holds them to the facts' `hosts`."""
+        return ()
+
+    def check(self) -> tuple[Check, ...]:
+        """What is missing to use this site: credential, role, bucket, permission. Uses the network, and
+        only to read."""
+        return ()
+
     def stage(self, file: ProviderFile, path: Path, *, key: str) -> Staged:
         """Bring a file to the backend. Content-addressed: the same bytes are not sent twice, and
         a lost reply is found again by listing."""
@@ -171,13 +205,21 @@ class Backend(ABC):
         raise self._lacks("artifacts")
 
     def deploy(self, ref: RemoteRef) -> Artifact:
+        """Ask for the deployment that makes the tuned model answer, and say how it stands: call again
+        until the artifact has a `callable_id`. One job has at most one, found by name: a repeated
+        call never makes a second. Where a tuned model answers without one: `Unsupported`."""
         raise self._lacks("deploy")
 
     def undeploy(self, ref: RemoteRef) -> None:
+        """End the deployment and its cost. Where there is none: no error."""
         raise self._lacks("undeploy")
 
+    def unstage(self, uri: str) -> None:
+        """Delete one staged file, named as `stage` named it. Where it is gone: no error."""
+        raise self._lacks("unstage")
+
     def delete(self, ref: RemoteRef) -> None:
-        """Remove what was uploaded and left at the backend. On a job that is gone: no error."""
+        """Remove what the job left at the backend. On a job that is gone: no error."""
         raise self._lacks("delete")
 
     # -- inference --------------------------------------------------------------------------------

@@ -111,6 +111,7 @@ class _FactsFile(_Table):
     kind: Literal["managed", "local"]
     package: str | None = None
     extra: str | None = None
+    hosts: tuple[str, ...] = ()
     sources: dict[str, _Source]
     lookup: _Lookup
     models: tuple[_Model, ...] = ()
@@ -162,6 +163,7 @@ def _assemble(table: _FactsFile) -> Facts:
         kind=table.kind,
         package=table.package,
         extra=table.extra,
+        hosts=table.hosts,
         sources=tuple(sources.values()),
         lookup=Lookup(**sourced(table.lookup)),
         models=tuple(ModelFacts(**sourced(row)) for row in table.models),

@@ -6,28 +6,36 @@ gate denies is never sent, and no answer is remembered: an agreement may end bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from backends.base import Backend, Handover, Staged
 from gateway.core.errors import PolicyDenied, TunegateError
 from gateway.core.gate import Action, Decision, Gate, GateRequest, Ground
-from gateway.core.job import Artifact, ChatMessage, Completion, RemoteRef, Score, Snapshot
+from gateway.core.job import Artifact, ChatMessage, Completion, RemoteRef, Score, Site, Snapshot
 from gateway.core.plan import ProviderFile, Translation
 from gateway.core.rows import Message
 
 OnDecision = Callable[[GateRequest, Decision], None]
+Options = Mapping[str, Any]
+NONE: Options = {}
 
 
 class Egress:
     """Calls that let data, or a model made of data, reach a backend.
 
-    Every method takes the question the gate must answer; the backend called is the one it names.
+    Every method takes the question the gate must answer; the backend called is the one it names, in the
+    region and under the offer it names. `options` are `options.<backend>`, which say whose account. The
+    address that the vendor's SDK would use must be one the backend's facts speak of, or this machine.
 
     Args:
         gate: what decides.
-        backend: a backend by its registry name.
+        backend: a backend at a site.
         on_decision: told of every decision before anything is sent. When it raises, nothing is
             sent: a decision that cannot be recorded is not acted upon.
 
@@ -37,14 +45,16 @@ class Egress:
     """
 
     def __init__(
-        self, gate: Gate, backend: Callable[[str], Backend], *, on_decision: OnDecision | None = None
+        self, gate: Gate, backend: Callable[[Site], Backend], *, on_decision: OnDecision | None = None
     ) -> None:
         self._gate = gate
         self._backend = backend
         self._on_decision = on_decision
 
-    def stage(self, request: GateRequest, file: ProviderFile, path: Path, *, key: str) -> Staged:
-        with self._admitted(request, Action.UPLOAD) as backend:
+    def stage(
+        self, request: GateRequest, file: ProviderFile, path: Path, *, key: str, options: Options = NONE
+    ) -> Staged:
+        with self._admitted(request, Action.UPLOAD, options) as backend:
             return backend.stage(file, path, key=key)
 
     def submit(
@@ -55,17 +65,18 @@ class Egress:
         *,
         key: str,
         handover: Handover,
+        options: Options = NONE,
     ) -> RemoteRef:
-        with self._admitted(request, Action.TRAIN) as backend:
+        with self._admitted(request, Action.TRAIN, options) as backend:
             return backend.submit(translation, staged, key=key, handover=handover)
 
-    def resume(self, request: GateRequest, ref: RemoteRef) -> Snapshot:
+    def resume(self, request: GateRequest, ref: RemoteRef, *, options: Options = NONE) -> Snapshot:
         """Go on with training that was paused, or failed: on the same data, by today's answer."""
-        with self._admitted(request, Action.TRAIN) as backend:
+        with self._admitted(request, Action.TRAIN, options) as backend:
             return backend.resume(ref)
 
-    def deploy(self, request: GateRequest, ref: RemoteRef) -> Artifact:
-        with self._admitted(request, Action.DEPLOY) as backend:
+    def deploy(self, request: GateRequest, ref: RemoteRef, *, options: Options = NONE) -> Artifact:
+        with self._admitted(request, Action.DEPLOY, options) as backend:
             return backend.deploy(ref)
 
     def complete(
@@ -75,8 +86,9 @@ class Egress:
         batch: Sequence[Sequence[ChatMessage]],
         *,
         max_output_tokens: int,
+        options: Options = NONE,
     ) -> tuple[Completion, ...]:
-        with self._admitted(request, Action.INFER) as backend:
+        with self._admitted(request, Action.INFER, options) as backend:
             return backend.complete(model_ref, batch, max_output_tokens=max_output_tokens)
 
     def stream(
@@ -86,9 +98,10 @@ class Egress:
         messages: Sequence[ChatMessage],
         *,
         max_output_tokens: int,
+        options: Options = NONE,
     ) -> Iterator[str]:
         """Pieces of one answer. The gate is asked here and now, not at the first piece."""
-        with self._admitted(request, Action.INFER) as backend:
+        with self._admitted(request, Action.INFER, options) as backend:
             pieces = backend.stream(model_ref, messages, max_output_tokens=max_output_tokens)
         return _classified(backend, pieces)
 
@@ -97,13 +110,15 @@ class Egress:
         request: GateRequest,
         model_ref: str,
         examples: Sequence[tuple[Sequence[Message], Message]],
+        *,
+        options: Options = NONE,
     ) -> tuple[Score, ...]:
-        with self._admitted(request, Action.INFER) as backend:
+        with self._admitted(request, Action.INFER, options) as backend:
             return backend.score(model_ref, examples)
 
     @contextmanager
-    def _admitted(self, request: GateRequest, action: Action) -> Generator[Backend]:
-        """The backend the request names, once the gate has said yes to this action."""
+    def _admitted(self, request: GateRequest, action: Action, options: Options) -> Generator[Backend]:
+        """The backend where the request says, once the gate has said yes to this action."""
         if request.action is not action:
             raise PolicyDenied(
                 f"the gate was asked about {request.action}, for a call that needs {action}",
@@ -114,8 +129,9 @@ class Egress:
             self._on_decision(request, decision)
         if decision.allowed is not True:
             raise _denied(request, decision)
-        backend = self._backend(request.backend)
+        backend = self._backend(Site(request.backend, request.region, request.offer, options))
         with classified(backend):
+            _at_home(backend)
             yield backend
 
     def _decide(self, request: GateRequest) -> Decision:
@@ -137,6 +153,29 @@ def classified(backend: Backend) -> Generator[None]:
         raise
     except Exception as error:
         raise backend.classify(error) from None
+
+
+def _at_home(backend: Backend) -> None:
+    """What the gate was told of a backend holds at that backend's own addresses; an environment variable
+    that points its SDK elsewhere would send the data past every rule. Loopback never leaves this machine.
+    """
+    for address in backend.addresses():
+        host = urlsplit(address).hostname or ""
+        if not (is_loopback(host) or any(fnmatch(host, known) for known in backend.facts.hosts)):
+            raise PolicyDenied(
+                f"calls would go to {host or 'an address without a host'}, of which the facts about "
+                f"{backend.facts.title} say nothing",
+                place=backend.name,
+                fix="unset the variable or option that sends them there; your own server is `compatible`",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine by definition; no name is looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _classified(backend: Backend, pieces: Iterator[str]) -> Iterator[str]:

@@ -127,6 +127,12 @@ def load_settings(
     )
 
 
+def variable(name: str) -> str | None:
+    """One environment variable, for what names its own; None when unset or empty. Never a credential:
+    those each SDK's own chain finds."""
+    return os.environ.get(name) or None
+
+
 def make_home(settings: Settings) -> None:
     """Create the home folder, readable by its owner alone.
 

@@ -51,7 +51,10 @@ RULES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Modules whose import costs seconds or belongs to one room only: never loaded by a light command.
-HEAVY = ("torch", "transformers", "peft", "openai", "boto3", "google.cloud", "scipy", "pyarrow")
+HEAVY = (
+    "torch", "transformers", "peft", "openai", "boto3", "botocore", "google.cloud.aiplatform",
+    "google.cloud.storage", "google.genai", "azure", "moto", "werkzeug", "scipy", "pyarrow",
+)  # fmt: skip
 
 
 def _modules() -> list[Path]:

@@ -62,6 +62,17 @@ ObservedState = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where at a backend work is done: the region and offer of a candidate (empty where none is meant),
+    and `options.<backend>` as the job has them: account, buckets, address."""
+
+    backend: str
+    region: str = ""
+    offer: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteRef:
     """Where a job lives at its backend: the remote id, and what else is needed to find it."""
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from gateway.core.job import Artifact, JobState, Progress, RemoteRef
+from gateway.core.job import Artifact, JobState, Progress, RemoteRef, Site
 from gateway.core.plan import Translation
 
 JOB_SCHEMA = "tunegate.job/1"
@@ -113,6 +113,12 @@ class Job:
     lease_owner: str | None
     lease_until: datetime | None
     version: int
+
+    @property
+    def site(self) -> Site:
+        """Where at the backend this job lives."""
+        options = self.spec.get("spec", {}).get("options", {}).get(self.backend, {})
+        return Site(self.backend, self.region, self.offer, options)
 
     @property
     def closed(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from backends.base import Backend
 from gateway.core.errors import BackendError, NotFound, PolicyDenied, StoreConflict, StoreError, TunegateError
 from gateway.core.gate import Action, GateRequest
-from gateway.core.job import Event, JobState, RemoteRef, Snapshot
+from gateway.core.job import Event, JobState, RemoteRef, Site, Snapshot
 from gateway.core.plan import ProviderFile
 from gateway.egress import Egress
 from gateway.jobs import lease
@@ -39,7 +39,7 @@ class Reconciler:
     Args:
         store: where jobs are kept.
         egress: the gated door to the backends.
-        backend: a backend by its registry name, for calls that carry no data.
+        backend: a backend at a site, for calls that carry no data.
         gate_request: what the gate must be asked before an action of this job.
         write_files: writes one provider file under the job's folder and says where; called again
             after a crash, and then gives the same bytes.
@@ -58,7 +58,7 @@ class Reconciler:
         self,
         store: Store,
         egress: Egress,
-        backend: Callable[[str], Backend],
+        backend: Callable[[Site], Backend],
         *,
         gate_request: Callable[[Job, Action], GateRequest],
         write_files: Callable[[Job, ProviderFile], Path],

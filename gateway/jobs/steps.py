@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from backends.base import Backend, Handover, Staged
 from gateway.core.errors import BackendError, DataError, NotFound, TunegateError, Unsupported
 from gateway.core.gate import Action, GateRequest
-from gateway.core.job import Event, JobState, RemoteRef, Snapshot, may_move
+from gateway.core.job import Event, JobState, RemoteRef, Site, Snapshot, may_move
 from gateway.core.plan import ProviderFile
 from gateway.egress import Egress, classified
 from gateway.jobs.model import Changes, Intent, Job, time_ordered_id
@@ -66,7 +66,7 @@ class Steps:
         self,
         store: Store,
         egress: Egress,
-        backend: Callable[[str], Backend],
+        backend: Callable[[Site], Backend],
         hooks: Hooks,
         clock: Callable[[], datetime],
     ) -> None:
@@ -128,7 +128,9 @@ class Steps:
             return
         self._store.intend_upload(job, file.name, sha256)
         request = self._hooks.gate_request(job, Action.UPLOAD)
-        staged = self._egress.stage(request, replace(file, sha256=sha256), path, key=job.key)
+        staged = self._egress.stage(
+            request, replace(file, sha256=sha256), path, key=job.key, options=job.site.options
+        )
         self._store.record_upload(job, file.name, sha256, staged.uri)
 
     def _submit(self, job: Job) -> Job:
@@ -147,7 +149,9 @@ class Steps:
         handover = Handover(job.id, job.folder, self._hooks.when_done(job))
         staged = self._staged(job)
         self._store.intend(job, "submit")
-        ref = self._egress.submit(request, job.translation, staged, key=job.key, handover=handover)
+        ref = self._egress.submit(
+            request, job.translation, staged, key=job.key, handover=handover, options=job.site.options
+        )
         return self._submitted(job, ref, "submitted")
 
     def _submitted(self, job: Job, ref: RemoteRef, text: str) -> Job:
@@ -155,7 +159,7 @@ class Steps:
 
     def _continue(self, job: Job, ref: RemoteRef) -> Job:
         """A new attempt of a job that its backend knows: go on there, never start from the beginning."""
-        self._egress.resume(self._hooks.gate_request(job, Action.TRAIN), ref)
+        self._egress.resume(self._hooks.gate_request(job, Action.TRAIN), ref, options=job.site.options)
         return self.move(job, JobState.QUEUED, "training goes on where it stopped", error=None, failures=0)
 
     def _look_up(self, job: Job, intent: Intent) -> RemoteRef | None:
@@ -165,7 +169,7 @@ class Steps:
             NeedsPerson: the backend offers no way to tell.
             NotYet: it might be there and not be listed yet.
         """
-        lookup = self._backend(job.backend).facts.lookup
+        lookup = self._backend(job.site).facts.lookup
         if lookup.how == "none":
             raise _ambiguous(job, intent)
         try:
@@ -189,7 +193,9 @@ class Steps:
         if job.wanted == "pause" and job.state is not JobState.PAUSED:
             snapshot = self._pause(job, ref)
         elif job.wanted == "run" and job.state is JobState.PAUSED:
-            snapshot = self._egress.resume(self._hooks.gate_request(job, Action.TRAIN), ref)
+            snapshot = self._egress.resume(
+                self._hooks.gate_request(job, Action.TRAIN), ref, options=job.site.options
+            )
         else:
             snapshot = self.call(job, lambda backend: backend.poll(ref))
         self._read_events(job, ref)
@@ -236,7 +242,7 @@ class Steps:
             "billed_tokens": snapshot.billed_tokens or job.billed_tokens,
             "error": None,
             "failures": 0,
-            "next_due_at": now if to.final else now + poll_after(self._backend(job.backend).facts.kind),
+            "next_due_at": now if to.final else now + poll_after(self._backend(job.site).facts.kind),
         }
         if to is JobState.RUNNING and job.started_at is None:
             seen["started_at"] = snapshot.observed_at
@@ -338,7 +344,7 @@ class Steps:
 
     def call(self, job: Job, what: Callable[[Backend], T]) -> T:
         """A call that carries no data; those that do go through egress."""
-        backend = self._backend(job.backend)
+        backend = self._backend(job.site)
         with classified(backend):
             return what(backend)
 

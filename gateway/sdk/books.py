@@ -177,7 +177,7 @@ class Backends:
         rows: list[dict[str, Any]] = []
         for name, facts in _asked(self._rooms, backend).items():
             made = self._rooms.backend(name)
-            options = self._rooms.settings.options.get(name, {})
+            options = self._rooms.options.get(name, {})
             missing = ", ".join(made.missing(options))
             rows += [
                 _check(name, "package", installed(facts), registry.install_hint(name)),

@@ -66,15 +66,16 @@ class Dispatch:
             caps=rooms.caps,
         )
 
-    def inference(self, model: str, backend: str) -> tuple[GateRequest, str]:
-        """The gate's question for one answer of a model, and what the backend calls that model.
+    def inference(self, model: str, backend: str) -> tuple[GateRequest, str, Mapping[str, Any]]:
+        """The gate's question for one answer of a model, what the backend calls that model, and the
+        options it is asked with.
 
         A job's model inherits the class of the data it was trained on, however it is named. What is
         asked of any other model counts as unscanned PHI, since nobody has looked at the prompt.
         """
         job = self._trained_by(model)
         if job is not None:
-            return self.gate_request(job, Action.INFER), _callable_id(job)
+            return self.gate_request(job, Action.INFER), _callable_id(job), job.site.options
         request = question(
             Action.INFER,
             self._rooms.backend(backend).facts,
@@ -85,7 +86,7 @@ class Dispatch:
             attestations=self._rooms.settings.attestations,
             as_of=self._rooms.clock().date(),
         )
-        return request, model
+        return request, model, self._rooms.options.get(backend, {})
 
     def _trained_by(self, model: str) -> Job | None:
         """The job a model came from, by the job's id or by what the backend calls the model."""
@@ -138,14 +139,16 @@ class Dispatch:
             return None
         spec = spec_of(job)
         request = self.gate_request(job, Action.INFER)
-        models = {False: job.model, True: _callable_id(job)}
+        models, options = {False: job.model, True: _callable_id(job)}, job.site.options
 
         def answer(chats: Sequence[Sequence[ChatMessage]], is_tuned: bool) -> Sequence[Completion]:
             limit = spec.evaluate.max_output_tokens
-            return self._rooms.egress.complete(request, models[is_tuned], chats, max_output_tokens=limit)
+            return self._rooms.egress.complete(
+                request, models[is_tuned], chats, max_output_tokens=limit, options=options
+            )
 
         def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> Sequence[Score]:
-            return self._rooms.egress.score(request, models[is_tuned], examples)
+            return self._rooms.egress.score(request, models[is_tuned], examples, options=options)
 
         found = evaluate(
             spec.evaluate,

@@ -56,7 +56,7 @@ def purge(rooms: Rooms, job: Job) -> Job:
         SettingsError: the folder cannot be deleted.
     """
     if job.remote is not None:
-        backend = rooms.backend(job.backend)
+        backend = rooms.backend_at(job.site)
         with classified(backend):
             backend.delete(job.remote)
     if job.folder.name == job.id and job.folder.is_dir():  # never another folder, whatever a row says

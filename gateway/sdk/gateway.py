@@ -103,7 +103,7 @@ class Gateway:
             PolicyDenied, OverBudget, NothingCanRun: there is no job, and why.
         """
         chosen = chosen_or_raise(plan)
-        asked = with_defaults(spec, self._rooms.settings.options)
+        asked = with_defaults(spec, self._rooms.options)
         if plan.spec_hash != asked.hash():
             raise SpecError("this plan was made from another spec", fix="plan again, then dispatch")
         return JobHandle(self._rooms, self._rooms.dispatch.create(asked, plan, chosen))
@@ -121,16 +121,20 @@ class Gateway:
         Raises:
             PolicyDenied: the gate said no.
         """
-        request, ref = self._rooms.dispatch.inference(model, backend)
+        request, ref, options = self._rooms.dispatch.inference(model, backend)
         chats = [_chat(messages)]
-        return self._rooms.egress.complete(request, ref, chats, max_output_tokens=max_output_tokens)[0]
+        return self._rooms.egress.complete(
+            request, ref, chats, max_output_tokens=max_output_tokens, options=options
+        )[0]
 
     def stream(
         self, model: str, messages: Messages, *, backend: str = "local", max_output_tokens: int = 256
     ) -> Iterator[str]:
         """The same answer in pieces, as they come."""
-        request, ref = self._rooms.dispatch.inference(model, backend)
-        return self._rooms.egress.stream(request, ref, _chat(messages), max_output_tokens=max_output_tokens)
+        request, ref, options = self._rooms.dispatch.inference(model, backend)
+        return self._rooms.egress.stream(
+            request, ref, _chat(messages), max_output_tokens=max_output_tokens, options=options
+        )
 
     def starter(
         self,

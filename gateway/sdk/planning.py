@@ -42,7 +42,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
     from gateway.planner import PlanRequest, plan
     from gateway.policy import smallest_changes
 
-    asked = with_defaults(spec, rooms.settings.options)
+    asked = with_defaults(spec, rooms.options)
     _refuse_unbuilt(asked)
     backends = chosen_backends(rooms, asked)
     check_spec_options(asked, {name: backend.options for name, backend in backends.items()})

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backends import registry
 from backends.base import Backend
 from cost.prices import PriceBook
 from gateway.core.facts import Facts
+from gateway.core.job import Site
 from gateway.jobs.model import Caps, Job
 from gateway.policy import CedarGate, check_known, known_agreements, load_gate
 from gateway.sdk.accounts import Accounts
 from gateway.sdk.dispatch import Dispatch
-from gateway.settings import FILE_NAME, Settings, make_home
+from gateway.settings import FILE_NAME, Settings, make_home, variable
 
 if TYPE_CHECKING:
     from gateway.egress import Egress
@@ -42,6 +43,21 @@ class Rooms:
         """The home folder, made on first use."""
         make_home(self.settings)
         return self.settings.home
+
+    @cached_property
+    def options(self) -> Mapping[str, Mapping[str, Any]]:
+        """Defaults for `options.<backend>`: the settings file over the environment variables that a
+        backend's own options name."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for name in self.facts:
+            variables = self.backend(name).variables
+            told: dict[str, Any] = {
+                option: value for option, of in variables.items() if (value := variable(of))
+            }
+            told |= self.settings.options.get(name, {})
+            if told:
+                found[name] = told
+        return {**self.settings.options, **found}
 
     @property
     def caps(self) -> Caps:
@@ -80,6 +96,10 @@ class Rooms:
             self._backends[name] = registry.create(name, self.settings.home)
         return self._backends[name]
 
+    def backend_at(self, site: Site) -> Backend:
+        """A backend at one of its places, sharing what the name's one instance has loaded."""
+        return self.backend(site.backend).at(site)
+
     @cached_property
     def store(self) -> Store:
         from gateway.jobs.store import Store
@@ -105,7 +125,7 @@ class Rooms:
     def egress(self) -> Egress:
         from gateway.egress import Egress
 
-        return Egress(self.gate, self.backend, on_decision=self.accounts.decided)
+        return Egress(self.gate, self.backend_at, on_decision=self.accounts.decided)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -114,7 +134,7 @@ class Rooms:
         return Reconciler(
             self.store,
             self.egress,
-            self.backend,
+            self.backend_at,
             gate_request=self.dispatch.gate_request,
             write_files=self.dispatch.write_file,
             evaluate=self.dispatch.evaluate,
