@@ -62,6 +62,13 @@ def seal(statement: Mapping[str, Any], key: SigningKey) -> bytes:
 
 def open_(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record | Unverified:
     """Read stored bytes and check form, signature and shape. Never raises for any bytes."""
+    opened = signed_payload(content, keys)
+    return opened if isinstance(opened, Unverified) else _record(*opened, content)
+
+
+def signed_payload(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> tuple[bytes, str] | Unverified:
+    """What an envelope holds, and the id of the key that signed it: for any statement of ours, a record
+    of the log or not. Never raises for any bytes."""
     try:
         envelope = json.loads(content)
         payload = base64.b64decode(envelope["payload"])
@@ -77,7 +84,7 @@ def open_(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record | Unve
         keys[name].verify(signature, pre_authentication(payload))
     except InvalidSignature:
         return Unverified("edited", "was changed after it was signed")
-    return _record(payload, content, name)
+    return payload, name
 
 
 def pre_authentication(payload: bytes) -> bytes:
@@ -85,7 +92,7 @@ def pre_authentication(payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
-def _record(payload: bytes, content: bytes, key: str) -> Record | Unverified:
+def _record(payload: bytes, key: str, content: bytes) -> Record | Unverified:
     try:
         statement = cast("dict[str, Any]", json.loads(payload))
         log = statement["predicate"]["log"]
