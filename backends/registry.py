@@ -13,36 +13,52 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend
 from backends.facts import load_facts
 from gateway.core.errors import SettingsError
 from gateway.core.facts import Facts
 
+if TYPE_CHECKING:
+    from backends.sandbox.server import Room
+
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Where a backend's class and facts are, and how to install what it needs."""
+    """Where a backend's class and facts are, how to install what it needs, and its stand-in."""
 
     path: str  # "package.module:Class"
     facts: Path
     install: str
+    sandbox: str | None = None  # "package.module:Class" of a `backends.sandbox.server.Room`
 
 
-def _built_in(path: str, facts: str, extra: str) -> Registration:
-    return Registration(path, _HERE / facts, f"pip install 'tunegate[{extra}]'")
+def _built_in(path: str, facts: str, extra: str, sandbox: str | None = None) -> Registration:
+    return Registration(path, _HERE / facts, f"pip install 'tunegate[{extra}]'", sandbox)
 
 
+_OPENAI = "backends.openai.backend:OpenAIBackend"
 BUILT_IN: Mapping[str, Registration] = {
-    "openai": _built_in("backends.openai.backend:OpenAIBackend", "openai/facts.toml", "openai"),
-    "azure": _built_in("backends.openai.backend:OpenAIBackend", "openai/facts-azure.toml", "openai"),
+    "openai": _built_in(_OPENAI, "openai/facts.toml", "openai", "backends.openai.sandbox:OpenAIRoom"),
+    "azure": _built_in(_OPENAI, "openai/facts-azure.toml", "azure", "backends.openai.sandbox:AzureRoom"),
     "compatible": _built_in(
-        "backends.openai.backend:OpenAIBackend", "openai/facts-compatible.toml", "openai"
+        _OPENAI, "openai/facts-compatible.toml", "openai", "backends.openai.sandbox:CompatibleRoom"
     ),
-    "bedrock": _built_in("backends.bedrock.backend:BedrockBackend", "bedrock/facts.toml", "bedrock"),
-    "vertex": _built_in("backends.vertex.backend:VertexBackend", "vertex/facts.toml", "vertex"),
+    "bedrock": _built_in(
+        "backends.bedrock.backend:BedrockBackend",
+        "bedrock/facts.toml",
+        "bedrock",
+        "backends.bedrock.sandbox:BedrockRoom",
+    ),
+    "vertex": _built_in(
+        "backends.vertex.backend:VertexBackend",
+        "vertex/facts.toml",
+        "vertex",
+        "backends.vertex.sandbox:VertexRoom",
+    ),
     "local": _built_in("backends.local.backend:LocalBackend", "local/facts.toml", "local"),
 }
 
@@ -69,10 +85,19 @@ def facts(name: str) -> Facts:
 
 def create(name: str, home: Path) -> Backend:
     """A backend, constructed; its SDK is imported only when a lifecycle call needs it."""
-    registration = _registration(name)
-    module, _, attribute = registration.path.partition(":")
-    cls: type[Backend] = getattr(importlib.import_module(module), attribute)
+    cls: type[Backend] = _load(_registration(name).path)
     return cls(facts(name), home)
+
+
+def sandbox_room(name: str) -> type[Room] | None:
+    """The local stand-in of a backend; None where it has none. Needs the extra `sandbox`."""
+    path = _registration(name).sandbox
+    return None if path is None else _load(path)
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def install_hint(name: str) -> str:

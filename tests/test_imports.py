@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "backends", "cost")
 
 EVERYTHING = ("gateway", "backends", "cost")
-ADAPTER = ("gateway.core", "backends.base", "backends.facts", "backends.ledger")
+ADAPTER = ("gateway.core", "backends.base", "backends.facts", "backends.ledger", "backends.sandbox")
 RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
     "gateway.data": ("gateway.core", "gateway.data"),
@@ -42,8 +42,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "backends.facts": ("gateway.core",),
     "backends.ledger": ("gateway.core",),
     "backends.base": ("gateway.core", "backends.facts"),
-    "backends.registry": ("gateway.core", "backends.base", "backends.facts"),
+    "backends.registry": ("gateway.core", "backends.base", "backends.facts", "backends.sandbox"),
     "backends": (),
+    "backends.sandbox": ("backends.sandbox",),
     "backends.openai": (*ADAPTER, "backends.openai"),
     "backends.bedrock": (*ADAPTER, "backends.bedrock"),
     "backends.vertex": (*ADAPTER, "backends.vertex"),
