@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core.errors import RecordError
-from gateway.records.keys import SigningKey
+from gateway.records.keys import Signer
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -44,7 +44,7 @@ class Unverified:
     text: str
 
 
-def seal(statement: Mapping[str, Any], key: SigningKey) -> bytes:
+def seal(statement: Mapping[str, Any], key: Signer) -> bytes:
     """Sign a statement.
 
     Returns:
