@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,9 +22,21 @@ from gateway.core.job import Artifact, ChatMessage, Completion, RemoteRef, Score
 from gateway.core.plan import ProviderFile, Translation
 from gateway.core.rows import Message
 
-OnDecision = Callable[[GateRequest, Decision], None]
 Options = Mapping[str, Any]
 NONE: Options = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What would go out with a yes: under which job's key, which file, about which job at the backend."""
+
+    key: str | None = None
+    file: ProviderFile | None = None
+    ref: RemoteRef | None = None
+
+
+NOTHING = Sending()
+OnDecision = Callable[[GateRequest, Decision, Sending], None]
 
 
 class Egress:
@@ -36,8 +49,8 @@ class Egress:
     Args:
         gate: what decides.
         backend: a backend at a site.
-        on_decision: told of every decision before anything is sent. When it raises, nothing is
-            sent: a decision that cannot be recorded is not acted upon.
+        on_decision: told of every decision, and of what it is about, before anything is sent. When it
+            raises, nothing is sent: a decision that cannot be recorded is not acted upon.
 
     Raises:
         PolicyDenied: from every method, when the gate's answer is anything but a clean allow.
@@ -54,7 +67,7 @@ class Egress:
     def stage(
         self, request: GateRequest, file: ProviderFile, path: Path, *, key: str, options: Options = NONE
     ) -> Staged:
-        with self._admitted(request, Action.UPLOAD, options) as backend:
+        with self._admitted(request, Action.UPLOAD, options, Sending(key, file)) as backend:
             return backend.stage(file, path, key=key)
 
     def submit(
@@ -67,16 +80,16 @@ class Egress:
         handover: Handover,
         options: Options = NONE,
     ) -> RemoteRef:
-        with self._admitted(request, Action.TRAIN, options) as backend:
+        with self._admitted(request, Action.TRAIN, options, Sending(key)) as backend:
             return backend.submit(translation, staged, key=key, handover=handover)
 
     def resume(self, request: GateRequest, ref: RemoteRef, *, options: Options = NONE) -> Snapshot:
         """Go on with training that was paused, or failed: on the same data, by today's answer."""
-        with self._admitted(request, Action.TRAIN, options) as backend:
+        with self._admitted(request, Action.TRAIN, options, Sending(ref=ref)) as backend:
             return backend.resume(ref)
 
     def deploy(self, request: GateRequest, ref: RemoteRef, *, options: Options = NONE) -> Artifact:
-        with self._admitted(request, Action.DEPLOY, options) as backend:
+        with self._admitted(request, Action.DEPLOY, options, Sending(ref=ref)) as backend:
             return backend.deploy(ref)
 
     def complete(
@@ -117,7 +130,9 @@ class Egress:
             return backend.score(model_ref, examples)
 
     @contextmanager
-    def _admitted(self, request: GateRequest, action: Action, options: Options) -> Generator[Backend]:
+    def _admitted(
+        self, request: GateRequest, action: Action, options: Options, sending: Sending = NOTHING
+    ) -> Generator[Backend]:
         """The backend where the request says, once the gate has said yes to this action."""
         if request.action is not action:
             raise PolicyDenied(
@@ -126,7 +141,7 @@ class Egress:
             )
         decision = self._decide(request)
         if self._on_decision is not None:
-            self._on_decision(request, decision)
+            self._on_decision(request, decision, sending)
         if decision.allowed is not True:
             raise _denied(request, decision)
         backend = self._backend(Site(request.backend, request.region, request.offer, options))

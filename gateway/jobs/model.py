@@ -36,6 +36,12 @@ def idempotency_key(job_id: str, attempt: int) -> str:
     return f"tunegate-{job_id.removeprefix('job_')}-{attempt}"
 
 
+def attempt_of(key: str) -> tuple[str, int]:
+    """The job and the attempt that a key was made for: the other way round from `idempotency_key`."""
+    job, _, attempt = key.removeprefix("tunegate-").rpartition("-")
+    return f"job_{job}", int(attempt)
+
+
 @dataclass(frozen=True, slots=True)
 class Caps:
     """What may be spent, in USD on high estimates; None means no cap."""

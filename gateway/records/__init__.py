@@ -10,8 +10,9 @@ from __future__ import annotations
 from gateway.records.card import model_card
 from gateway.records.chain import Head, Problem, VerifyReport, verify_export
 from gateway.records.keys import SigningKey, load_or_create_key
+from gateway.records.kinds import KINDS
 from gateway.records.log import Entry, RecordLog, RecordRef
-from gateway.records.predicates import KINDS, decision, dispatch, training_result
+from gateway.records.predicates import action, decision, dispatch, scan, training_result, upload
 
 __all__ = [
     "KINDS",
@@ -22,10 +23,13 @@ __all__ = [
     "RecordRef",
     "SigningKey",
     "VerifyReport",
+    "action",
     "decision",
     "dispatch",
     "load_or_create_key",
     "model_card",
+    "scan",
     "training_result",
+    "upload",
     "verify_export",
 ]

@@ -13,18 +13,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core.errors import RecordError
 from gateway.records.chain import Head, VerifyReport, export_lines, keys_by_id, verify_chain
 from gateway.records.envelope import NO_PREVIOUS, STATEMENT_TYPE, Record, Unverified, open_, seal, sha256
 from gateway.records.files import unwritable, write_new, writing
-from gateway.records.keys import SigningKey
-from gateway.records.predicates import KINDS, check_predicate
+from gateway.records.keys import Signer
+from gateway.records.kinds import KINDS, check_predicate, kind_of
 
 _NAME = re.compile(r"(\d{8,})\.json")
+_SKEW = timedelta(hours=1)  # how far clocks of machines that share an account may differ
 Subject = tuple[str, str]
 
 
@@ -66,10 +69,11 @@ class RecordLog:
         clock: gives the time, UTC.
     """
 
-    def __init__(self, folder: Path, key: SigningKey, clock: Callable[[], datetime]) -> None:
+    def __init__(self, folder: Path, key: Signer, clock: Callable[[], datetime]) -> None:
         self.folder = folder
         self._key = key
         self._clock = clock
+        self._seen: dict[tuple[int, int, int, int], Entry] = {}
 
     def append(self, kind: str, subjects: Sequence[Subject], predicate: Mapping[str, Any]) -> RecordRef:
         """Sign and store one record.
@@ -138,22 +142,34 @@ class RecordLog:
             "sequence": found.sequence,
             "sha256": found.sha256,
             "key_id": found.key_id,
-            "kind": _kind(found.statement["predicateType"]),
+            "kind": kind_of(found.statement["predicateType"]),
             "statement": found.statement,
         }
 
-    def entries(self) -> tuple[Entry, ...]:
-        """All records in order, one line each."""
+    def entries(self, *, since: datetime | None = None) -> tuple[Entry, ...]:
+        """Records in order, one line each; all of them, or those written from `since` on."""
         keys = keys_by_id(tuple(self._pems().values()))
-        return tuple(
-            _entry(place, path, content, open_(content, keys))
-            for place, path in sorted(self._places().items())
-            for content in (self._read(path),)
-        )
+        found: list[Entry] = []
+        for place, path in sorted(self._places().items(), reverse=True):
+            entry = self._entry(place, path, keys)
+            if since is not None and entry.at and datetime.fromisoformat(entry.at) < since - _SKEW:
+                break  # a long account is not read to its beginning for a job of today
+            found.append(entry)
+        return tuple(reversed(found))
 
-    def of_job(self, job_id: str) -> tuple[Entry, ...]:
-        """The records about one job that verify, oldest first."""
-        return tuple(entry for entry in self.entries() if entry.job == job_id)
+    def of_job(self, job_id: str, *, since: datetime | None = None) -> tuple[Entry, ...]:
+        """The records about one job that verify, oldest first; `since` is when the job was made."""
+        return tuple(entry for entry in self.entries(since=since) if entry.job == job_id)
+
+    def _entry(self, place: int, path: Path, keys: Mapping[str, Ed25519PublicKey]) -> Entry:
+        """One line of the list. A file that did not change since it was looked at is not opened again:
+        verification is `verify`'s, and always looks."""
+        stat = path.stat()
+        mark = (place, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if (entry := self._seen.get(mark)) is None:
+            content = self._read(path)
+            entry = self._seen[mark] = _entry(place, path, content, open_(content, keys))
+        return entry
 
     def export(self, to: Path) -> Head | None:
         """Write the account as JSON Lines: first schema, head and public keys, then every record.
@@ -215,10 +231,6 @@ def _entry(place: int, path: Path, content: bytes, found: Record | Unverified) -
         return Entry(place, "", "?", (found.text,), sha256(content), None, None, path)
     statement, predicate = found.statement, found.statement["predicate"]
     names = tuple(str(subject["name"]) for subject in statement["subject"])
-    kind = _kind(statement["predicateType"])
+    kind = kind_of(statement["predicateType"])
     job, attempt = predicate.get("job"), predicate.get("attempt")
     return Entry(place, predicate["log"]["at"], kind, names, found.sha256, job, attempt, path)
-
-
-def _kind(uri: str) -> str:
-    return next((name for name, kind in KINDS.items() if kind.uri == uri), uri)

@@ -1,90 +1,73 @@
-"""What each kind of record says. Built from typed parts that hold no row, and checked again on the way in.
-
-A predicate may hold hashes, counts, codes, names, numbers and the gate's own words. Its top-level
-fields are an allow-list; free text longer than a rule's reason is refused.
-"""
+"""What each kind of record says, built from typed parts that hold no row; `kinds` has the shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from gateway.core.errors import RecordError
-from gateway.core.gate import Decision
+from gateway.core.gate import Decision, GateRequest
 from gateway.core.job import Artifact, JobState, RemoteRef
-from gateway.core.plan import CandidateKey, Translation
+from gateway.core.plan import CandidateKey, ProviderFile, Translation
 from gateway.core.spec import canonical_sha256
 
-LONGEST_TEXT = 1_000
 LONGEST_WORD = 128
-_BASE = "https://tunegate.example/predicate"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of record: its predicate type, and the only fields it may have."""
+def scan(
+    data: Mapping[str, Any], *, engine: str, job_id: str | None = None, flagged: int | None = None
+) -> dict[str, Any]:
+    """What a scan of a dataset found.
 
-    uri: str
-    fields: frozenset[str]
-
-
-KINDS: Mapping[str, Kind] = {
-    "decision": Kind(
-        f"{_BASE}/decision/v1",
-        frozenset(
-            {"job", "spec_hash", "plan_hash", "as_of", "policy_hash", "rules", "trust", "data"}
-            | {"candidates", "chosen", "why"}
-        ),
-    ),
-    "dispatch": Kind(
-        f"{_BASE}/dispatch/v1",
-        frozenset(
-            {"job", "attempt", "decision", "plan_hash", "data_hash", "candidate", "remote", "gate"}
-            | {"files", "requests"}
-        ),
-    ),
-    "training_result": Kind(
-        f"{_BASE}/training-result/v1",
-        frozenset(
-            {"job", "attempt", "decision", "dispatch", "state", "raw_state", "candidate"}
-            | {"data_hash", "data_class"}
-            | {"base_revision", "libraries", "hyperparameters", "metrics", "artifacts", "estimate", "actual"}
-        ),
-    ),
-}
+    Args:
+        data: the `data` part of `Plan.to_json()`, or the same names from elsewhere.
+        engine: what looked, with its version.
+        flagged: records with at least one finding, where known.
+    """
+    return {
+        "data_hash": data["hash"],
+        "engine": engine,
+        "complete": data["scanned"],
+        "records": data["rows"],
+        "flagged": flagged,
+        "findings": dict(data["findings"]),
+        "detected": data["class"]["detected"],
+        "job": job_id,
+    }
 
 
-def decision(plan: Mapping[str, Any], *, job_id: str) -> dict[str, Any]:
+def decision(plan: Mapping[str, Any], *, job_id: str, requested_by: str | None = None) -> dict[str, Any]:
     """Every candidate's verdict, the choice and why, and what the gate stood on.
 
     Args:
         plan: `Plan.to_json()`, as it is stored with the job.
+        requested_by: who asked for the job, where that is known.
     """
     data = plan["data"]
     return {
         "job": job_id,
+        "requested_by": requested_by,
         "spec_hash": plan["spec_hash"],
         "plan_hash": canonical_sha256(plan),
         "as_of": plan["as_of"],
         "policy_hash": plan["policy_hash"],
         "rules": plan["rules"],
         "trust": plan["trust"],
-        "data": {name: data[name] for name in _DATA},
+        "data": {**{name: data[name] for name in _DATA}, "class": _class(data["class"])},
         "candidates": [_candidate(candidate) for candidate in plan["candidates"]],
         "chosen": plan["chosen"],
         "why": plan["why"],
     }
 
 
-_DATA = ("hash", "rows", "used", "refused", "class", "scanned", "findings")
+_DATA = ("hash", "rows", "used", "refused", "scanned", "findings")
+_CLASS = ("declared", "detected", "effective")
 
 
 def dispatch(
     plan: Mapping[str, Any],
     candidate: CandidateKey,
     remote: RemoteRef,
-    gate: Decision | None,
+    gate: tuple[GateRequest, Decision] | None,
     translation: Translation,
     *,
     job_id: str,
@@ -95,7 +78,7 @@ def dispatch(
 
     Args:
         plan: `Plan.to_json()`, as it is stored with the job.
-        gate: the answer given at dispatch; None where it was given to a process that has since died.
+        gate: question and answer at dispatch; None where they were another process's, since dead.
     """
     return {
         "job": job_id,
@@ -103,17 +86,52 @@ def dispatch(
         "decision": decision_sha256,
         "plan_hash": canonical_sha256(plan),
         "data_hash": plan["data"]["hash"],
+        "data_class": plan["data"]["class"]["effective"],
         "candidate": _key(candidate),
+        "place": gate and _place(gate[0]),
+        "agreements": _agreements(gate[0]) if gate else [],
         "remote": {"backend": remote.backend, "id": remote.id},
-        "gate": gate and gate.to_json(),
-        "files": [
-            {"name": f.name, "format": f.format, "rows": f.rows_out, "sha256": f.sha256}
-            for f in translation.files
-        ],
+        "gate": gate and gate[1].to_json(),
+        "files": [_file(file) for file in translation.files],
         "requests": [
             {"operation": r.operation, "sha256": canonical_sha256(dict(r.body))} for r in translation.requests
         ],
     }
+
+
+def action(
+    request: GateRequest,
+    answer: Decision,
+    *,
+    job_id: str | None = None,
+    attempt: int | None = None,
+    data_hash: str | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The part that records of actions share: where to, of which class, and the gate's answer.
+
+    Args:
+        more: the fields of the kind in question; see `kinds.Upload` and its siblings.
+    """
+    return {
+        "job": job_id,
+        "attempt": attempt,
+        "place": _place(request),
+        "data_hash": data_hash,
+        "data_class": str(request.data_class),
+        "scanned": request.scanned,
+        "agreements": _agreements(request),
+        "gate": answer.to_json(),
+        **more,
+    }
+
+
+def upload(
+    request: GateRequest, answer: Decision, file: ProviderFile, *, job_id: str, attempt: int, data_hash: str
+) -> dict[str, Any]:
+    """A data file that is about to leave."""
+    known = action(request, answer, job_id=job_id, attempt=attempt, data_hash=data_hash)
+    return {**known, "file": _file(file)}
 
 
 def training_result(
@@ -129,6 +147,7 @@ def training_result(
     base_revision: str | None,
     libraries: Mapping[str, str],
     hyperparameters: Mapping[str, Any],
+    evaluation: str,
     metrics: Mapping[str, Any] | None,
     artifacts: Sequence[Artifact],
     estimate: Mapping[str, Any],
@@ -137,8 +156,9 @@ def training_result(
     """What training left.
 
     Args:
-        metrics: `Evaluation.metrics_json()`; only its numbers are kept.
         plan: `Plan.to_json()`, as it is stored with the job.
+        evaluation: how the comparison of base and tuned ended: done, failed or skipped.
+        metrics: `Evaluation.metrics_json()`; only its numbers are kept.
         hyperparameters: as they were really used, every `auto` resolved; numbers, switches and short
             words are kept, longer text (a system prompt) is not.
         estimate: what was expected: `usd` and `hours`, each {low, likely, high} or None.
@@ -157,27 +177,12 @@ def training_result(
         "base_revision": base_revision,
         "libraries": dict(libraries),
         "hyperparameters": _settings(hyperparameters),
+        "evaluation": evaluation,
         "metrics": _numbers(metrics or {}),
         "artifacts": [{"kind": a.kind, "sha256": a.sha256} for a in artifacts],
         "estimate": dict(estimate),
         "actual": dict(actual),
     }
-
-
-def check_predicate(kind: str, predicate: Mapping[str, Any]) -> None:
-    """Refuse what a record of this kind may not hold.
-
-    Raises:
-        RecordError: an unknown kind, a field outside its allow-list, or text too long to be a reason;
-            the message names the field and never the value.
-    """
-    if kind not in KINDS:
-        raise RecordError(f"there is no kind of record {kind!r}", fix=f"the kinds are {', '.join(KINDS)}")
-    if unknown := sorted(set(predicate) - KINDS[kind].fields):
-        raise RecordError(f"a {kind} record has no field {unknown[0]!r}", place=unknown[0])
-    for path, text in _texts(predicate, ""):
-        if len(text) > LONGEST_TEXT:
-            raise RecordError(f"text of {len(text)} characters does not belong in a record", place=path)
 
 
 def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +192,35 @@ def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
         "reasons": [{name: r[name] for name in ("verdict", "code", "rule")} for r in candidate["reasons"]],
         "gate": candidate["decision"],
     }
+
+
+def _class(classes: Mapping[str, Any]) -> dict[str, Any]:
+    """The dataset's classes, and the determination that lowered it: by its hash, where there is one."""
+    return {**{name: classes[name] for name in _CLASS}, "determination": classes.get("determination")}
+
+
+def _place(request: GateRequest) -> dict[str, str]:
+    key = CandidateKey(request.backend, request.model, request.region, request.offer)
+    return {**_key(key), "kind": request.kind, "residency": request.residency}
+
+
+def _agreements(request: GateRequest) -> list[dict[str, Any]]:
+    """What was attested for this backend, and in force on the day of the question."""
+    return [
+        {
+            "kind": each.kind,
+            "signed": each.signed.isoformat(),
+            "expires": each.expires and each.expires.isoformat(),
+            "scope": each.scope,
+            "evidence": each.evidence,
+        }
+        for each in request.attestations
+        if each.backend == request.backend and each.in_force(request.as_of)
+    ]
+
+
+def _file(file: ProviderFile) -> dict[str, Any]:
+    return {"name": file.name, "format": file.format, "rows": file.rows_out, "sha256": file.sha256}
 
 
 def _key(key: CandidateKey) -> dict[str, str]:
@@ -217,15 +251,3 @@ def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_word(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_WORD and not any(c.isspace() for c in value)
-
-
-def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for name, item in cast("Mapping[str, object]", value).items():
-            yield f"{path}.<key>".lstrip("."), str(name)
-            yield from _texts(item, f"{path}.{str(name)[:40]}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for item in cast("Sequence[object]", value):
-            yield from _texts(item, path)

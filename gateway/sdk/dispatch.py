@@ -46,6 +46,7 @@ class Dispatch:
         job_id, shown = new_job_id(rooms.clock()), plan.to_json()
         if chosen.translation is None:
             raise Unsupported("this candidate has no translation", place=str(chosen.key))
+        rooms.accounts.scanned(shown, job_id)
         rooms.accounts.decision(shown, job_id)
         return rooms.store.create(
             NewJob(

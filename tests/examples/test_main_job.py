@@ -105,12 +105,13 @@ for chat in chats:
 def test_the_record_verifies_and_the_folder_is_complete(job: dict[str, Any], home: Path) -> None:
     report = tunegate(home, "records", "verify")
     assert report["ok"]
-    assert report["records"] == 3  # decision, dispatch, result
+    assert report["records"] == 4  # scan, decision, dispatch, result
     folder = Path(job["folder"])
     assert (folder / "plan.json").is_file()
     assert sorted(path.name[9:] for path in (folder / "records").iterdir()) == [
         "decision.json",
         "dispatch.json",
+        "scan.json",
         "training_result.json",
     ]
     card = (folder / "model-card.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from gateway.core.errors import BackendError, PolicyDenied, RecordError
 from gateway.core.gate import Action, Decision, GateRequest
 from gateway.core.job import ChatMessage, RemoteRef
 from gateway.core.plan import ProviderFile
-from gateway.egress import Egress
+from gateway.egress import Egress, Sending
 from tests.jobs.world import FILES, FolderBackend, StubGate, World, a_translation, gate_request
 
 CHAT = (ChatMessage("user", "hello"),)
@@ -137,7 +137,7 @@ def test_every_decision_is_reported_and_an_unrecordable_one_is_not_acted_upon(
     door = Egress(
         world.gate,
         lambda name: far,
-        on_decision=lambda asked, said: seen.append((asked.action, said.allowed)),
+        on_decision=lambda asked, said, sending: seen.append((asked.action, said.allowed)),
     )
     door.complete(request, "m", [CHAT], max_output_tokens=8)
     world.gate.denies = {Action.INFER}
@@ -145,7 +145,7 @@ def test_every_decision_is_reported_and_an_unrecordable_one_is_not_acted_upon(
         door.complete(request, "m", [CHAT], max_output_tokens=8)
     assert seen == [(Action.INFER, True), (Action.INFER, False)]
 
-    def full(asked: GateRequest, said: Decision) -> None:
+    def full(asked: GateRequest, said: Decision, sending: Sending) -> None:
         raise RecordError("the disk is full")
 
     world.gate.denies = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,21 @@ def clock() -> datetime:
     return NOW
 
 
+def told(job: str) -> dict[str, Any]:
+    """A small record that is whole: an approval of that job."""
+    return {
+        "job": job,
+        "approver": "Ana Ortiz",
+        "requested_by": "sam",
+        "key_id": "k1",
+        "spec_hash": DIGEST,
+        "data_hash": DIGEST,
+        "policy_hash": DIGEST,
+    }
+
+
 def fill(log: RecordLog, n: int) -> list[RecordRef]:
-    return [log.append("decision", [("plan", DIGEST)], {"job": f"job-{i}"}) for i in range(n)]
+    return [log.append("approval", [("plan", DIGEST)], told(f"job-{i}")) for i in range(n)]
 
 
 @pytest.fixture

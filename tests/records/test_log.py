@@ -27,7 +27,7 @@ from gateway.records import (
 )
 from gateway.records.chain import keys_by_id, verify_chain
 from gateway.records.envelope import Record, open_
-from tests.records.conftest import DIGEST, NOW, clock, fill
+from tests.records.conftest import DIGEST, NOW, clock, fill, told
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,13 +45,13 @@ def test_a_record_is_an_in_toto_statement_in_a_dsse_envelope(log: RecordLog) -> 
     assert shown["statement"] == {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "plan", "digest": {"sha256": DIGEST}}],
-        "predicateType": "https://tunegate.example/predicate/decision/v1",
+        "predicateType": "https://tunegate.example/predicate/approval/v1",
         "predicate": {
-            "job": "job-0",
+            **told("job-0"),
             "log": {"sequence": 1, "previous": "0" * 64, "at": NOW.isoformat()},
         },
     }
-    assert (shown["kind"], shown["sha256"]) == ("decision", ref.sha256)
+    assert (shown["kind"], shown["sha256"]) == ("approval", ref.sha256)
 
 
 def test_in_totos_own_library_verifies_our_envelopes(log: RecordLog) -> None:
@@ -69,7 +69,8 @@ def test_in_totos_own_library_verifies_our_envelopes(log: RecordLog) -> None:
 
 def test_signing_loads_no_vendors_sdk() -> None:
     code = (
-        "import sys, gateway.records; print({'boto3', 'google.cloud', 'securesystemslib'} & set(sys.modules))"
+        "import sys; before = set(sys.modules); import gateway.records; "
+        "print({'boto3', 'google.cloud', 'securesystemslib'} & (set(sys.modules) - before))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT).strip() == b"set()"
 
@@ -148,7 +149,7 @@ def test_a_tail_written_anew_shows_against_the_head(log: RecordLog) -> None:
     refs = fill(log, 3)
     head = log.head()
     refs[2].path.unlink()
-    log.append("decision", [("plan", DIGEST)], {"job": "another story"})
+    log.append("approval", [("plan", DIGEST)], told("another story"))
     assert log.verify().ok
     assert _codes(log.verify(head)) == [(3, "rewritten")]
 
@@ -157,7 +158,7 @@ def test_a_middle_written_anew_with_the_key_breaks_the_link(log: RecordLog, tmp_
     refs = fill(log, 3)
     other = RecordLog(tmp_path / "other", log._key, clock)  # pyright: ignore[reportPrivateUsage]
     forged = [
-        other.append("decision", [("plan", DIGEST)], {"job": job}).path for job in ("job-0", "another story")
+        other.append("approval", [("plan", DIGEST)], told(job)).path for job in ("job-0", "another story")
     ]
     refs[1].path.write_bytes(forged[1].read_bytes())
     assert _codes(log.verify()) == [(2, "rewritten")]
@@ -238,10 +239,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from gateway.records import RecordLog, load_or_create_key
+from tests.records.conftest import told
 home = Path(sys.argv[1])
 log = RecordLog(home / "records", load_or_create_key(home / "keys"), lambda: datetime.now(UTC))
 for i in range(int(sys.argv[2])):
-    log.append("decision", [("plan", "ab" * 32)], {"job": f"{sys.argv[3]}-{i}"})
+    log.append("approval", [("plan", "ab" * 32)], told(f"{sys.argv[3]}-{i}"))
 """
 
 

@@ -30,12 +30,16 @@ from gateway.core.plan import (
     Verdict,
 )
 from gateway.core.spec import canonical_sha256
-from gateway.records import RecordLog, decision, dispatch, training_result
-from tests.records.conftest import DIGEST
+from gateway.records import KINDS, RecordLog, action, decision, dispatch, scan, training_result, upload
+from tests.policy.asking import MANAGED, signed
+from tests.records.conftest import DIGEST, told
 
 CANARY = "Zebediah Quux, born 1931"
 KEY = CandidateKey("local", "tiny", "here", "this-machine")
 ALLOW = Decision(True, (Ground("local-allowed", "it never leaves this machine"),), DIGEST)
+ASKED = replace(
+    MANAGED, attestations=(*signed("baa"), *signed("dpa", backend="elsewhere"), *signed("scc", days=-1))
+)
 TRANSLATION = Translation(
     requests=(ProviderRequest("train", {"note": CANARY}),),
     files=(ProviderFile("train.jsonl", "train", "chat", 10, 9, {"too_long": 1}, DIGEST),),
@@ -86,7 +90,14 @@ def _bodies() -> dict[str, dict[str, Any]]:
     return {
         "decision": decision(PLAN.to_json(), job_id="job-1"),
         "dispatch": dispatch(
-            PLAN.to_json(), KEY, remote, ALLOW, TRANSLATION, job_id="job-1", attempt=1, decision_sha256=DIGEST
+            PLAN.to_json(),
+            KEY,
+            remote,
+            (ASKED, ALLOW),
+            TRANSLATION,
+            job_id="job-1",
+            attempt=1,
+            decision_sha256=DIGEST,
         ),
         "training_result": training_result(
             PLAN.to_json(),
@@ -106,15 +117,59 @@ def _bodies() -> dict[str, dict[str, Any]]:
                 "system": CANARY,
                 "rows": [CANARY],
             },
+            evaluation="done",
             metrics={"tuned": {"exact_match": {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40, "x": CANARY}}},
             artifacts=(Artifact("adapter", f"/home/{CANARY}", sha256=DIGEST),),
             estimate={"usd": None, "hours": Range.exactly(Decimal("0.05")).to_json()},
             actual={"usd": None, "hours": "0.06"},
         ),
+        "scan": scan(PLAN.to_json()["data"], engine="rules 1", job_id="job-1"),
+        "approval": told("job-1"),
+        "upload": upload(ASKED, ALLOW, TRANSLATION.files[0], job_id="job-1", attempt=1, data_hash=DIGEST),
+        "denial": action(ASKED, ALLOW, action="infer"),
+        "inference": action(ASKED, ALLOW, model="tiny"),
+        "deployment": action(ASKED, ALLOW, what="deploy", remote={"backend": "cloud", "id": "ft-1"}),
+        "deletion": {
+            "job": "job-1",
+            "backend": "cloud",
+            "data_hash": DIGEST,
+            "why": "the job ended",
+            "items": [{"name": "train.jsonl", "uri": "file-1", "sha256": DIGEST, "deleted": True}],
+        },
+        "determination": {
+            "data_hash": DIGEST,
+            "source_hash": DIGEST,
+            "method": "scrub 1",
+            "before": "phi",
+            "to": "internal",
+            "sampled": 300,
+            "leaks": 0,
+            "upper_bound": 0.0099,
+            "officer": "Ana Ortiz",
+            "key_id": "k1",
+            "expires": "2027-11-22",
+            "document": DIGEST,
+        },
+        "dismissal": {
+            "data_hash": DIGEST,
+            "dismissed": {"name": 3},
+            "officer": "Ana Ortiz",
+            "key_id": "k1",
+            "document": DIGEST,
+        },
+        "key_rotation": {"retired": DIGEST, "successor": DIGEST, "public_pem": "PEM", "why": "yearly"},
+        "pruned": {
+            "through": 7,
+            "sha256": DIGEST,
+            "removed": 7,
+            "oldest": "2019-01-01T00:00:00+00:00",
+            "newest": "2019-02-01T00:00:00+00:00",
+            "keep_years": 6,
+        },
     }
 
 
-@pytest.mark.parametrize("kind", ["decision", "dispatch", "training_result"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_signed_and_holds_no_planted_text(kind: str, log: RecordLog) -> None:
     ref = log.append(kind, [("data", DIGEST)], _bodies()[kind])
     assert log.show(1)["kind"] == kind
@@ -144,32 +199,64 @@ def test_a_result_says_what_it_took() -> None:
     assert body["data_class"] == "phi"
 
 
+def test_an_upload_names_the_agreements_in_force_there_and_no_other() -> None:
+    body = _bodies()["upload"]
+    assert [each["kind"] for each in body["agreements"]] == ["baa"]
+    assert body["place"] == {
+        "backend": "cloud",
+        "model": "a-model",
+        "region": "us-1",
+        "offer": "standard",
+        "kind": "managed",
+        "residency": "us",
+    }
+    assert body["file"] == {"name": "train.jsonl", "format": "chat", "rows": 9, "sha256": DIGEST}
+
+
 @pytest.mark.parametrize(
-    ("kind", "predicate", "message"),
+    ("kind", "change", "message"),
     [
-        ("decision", {"messages": [CANARY]}, "no field 'messages'"),
-        ("decision", {"log": {"sequence": 9}}, "no field 'log'"),
+        ("decision", {"messages": [CANARY]}, "is no field"),
+        ("decision", {"log": {"sequence": 9}}, "is no field"),
         ("decision", {"why": CANARY * 50}, "does not belong"),
-        ("decision", {"data": {"deep": [{"er": CANARY * 50}]}}, "does not belong"),
-        ("decision", {"data": {CANARY * 50: 1}}, "does not belong"),
+        ("decision", {"why": None}, "why does not belong"),
+        ("decision", {"data": {CANARY: 1}}, "is no field|is missing"),
+        ("decision", {"data": object()}, "does not belong"),
+        ("approval", {"key_id": 7}, "does not belong"),
+        ("deletion", {"items": [{"name": CANARY}]}, "is missing"),
+        ("scan", {"findings": {CANARY * 50: 1}}, "does not belong"),
+        ("scan", {"findings": {CANARY: "many"}}, "does not belong"),
+        ("training_result", {"metrics": {"deep": [{"er": CANARY * 50}]}}, "does not belong"),
+        ("training_result", {"metrics": {CANARY * 50: 1}}, "does not belong"),
+        ("training_result", {"metrics": {"x": float("nan")}}, "no JSON form"),
+        ("training_result", {"metrics": {"x": object()}}, "does not belong"),
         ("gossip", {}, "no kind of record"),
-        ("decision", {"data": float("nan")}, "no JSON form"),
-        ("decision", {"data": object()}, "no JSON form"),
     ],
 )
 def test_what_does_not_belong_is_refused_without_being_quoted(
-    log: RecordLog, kind: str, predicate: dict[str, Any], message: str
+    log: RecordLog, kind: str, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecordError, match=message) as caught:
-        log.append(kind, [("data", DIGEST)], predicate)
-    assert CANARY not in str(caught.value)
+        log.append(kind, [("data", DIGEST)], {**_bodies().get(kind, {}), **change})
+    assert "Zebediah" not in str(caught.value)
     assert log.head() is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_that_lacks_a_field_is_refused(kind: str, log: RecordLog) -> None:
+    body = _bodies()[kind]
+    needed = [n for n, info in KINDS[kind].shape.model_fields.items() if info.is_required()]
+    assert needed
+    for name in needed:
+        lacking = {key: value for key, value in body.items() if key != {"class_": "class"}.get(name, name)}
+        with pytest.raises(RecordError, match="is missing"):
+            log.append(kind, [("data", DIGEST)], lacking)
 
 
 @pytest.mark.parametrize("subjects", [[], [("data", "not a digest")], [("data", DIGEST.upper())]])
 def test_a_record_is_about_something_with_a_digest(log: RecordLog, subjects: list[tuple[str, str]]) -> None:
     with pytest.raises(RecordError):
-        log.append("decision", subjects, {})
+        log.append("approval", subjects, told("job-1"))
 
 
 def test_a_notebook_too_says_which_shipped_rules_were_not_in_force() -> None:

@@ -76,7 +76,7 @@ def test_what_is_left_names_base_data_decision_and_libraries(finished: Done) -> 
     assert plan["data"]["hash"][:12] in card
     adapter = next(a["uri"] for a in finished.shown["artifacts"] if a["kind"] == "adapter")
     assert (Path(adapter) / "README.md").read_text() == card
-    result = user.tunegate("records", "show", "3").stdout
+    result = user.tunegate("records", "show", "4").stdout
     assert json.loads((Path(adapter) / "tunegate.json").read_text())["base"] in result
     assert plan["data"]["hash"] in result
     assert '"torch"' in result
@@ -86,11 +86,10 @@ def test_the_records_verify_and_an_edited_one_does_not(finished: Done, tmp_path:
     user = finished.user
     assert user.json("records", "verify")["ok"] is True
     listed = user.tunegate("records", "show").stdout
-    assert [word for word in ("decision", "dispatch", "training_result") if word in listed] == [
-        "decision", "dispatch", "training_result",
-    ]  # fmt: skip
+    for kind in ("scan", "decision", "dispatch", "training_result"):
+        assert kind in listed
     head = user.tunegate("records", "export", tmp_path / "records.jsonl").stdout.strip()
-    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1 + 3
+    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1 + 4
     against = user.tunegate("records", "verify", "--head", head)
     assert (against.stdout, "--head" in against.stderr) == ("", False)
     alone = user.tunegate("records", "verify")
