@@ -19,7 +19,6 @@ from gateway.core.facts import Facts
 from gateway.core.job import Site
 from gateway.jobs.model import Caps, Job
 from gateway.policy import CedarGate, check_known, known_agreements, load_gate
-from gateway.sdk.accounts import Accounts
 from gateway.sdk.dispatch import Dispatch
 from gateway.settings import FILE_NAME, Settings, make_home, variable
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.jobs.reconciler import Reconciler
     from gateway.jobs.store import Store
     from gateway.records import RecordLog
+    from gateway.sdk.accounts import Accounts
 
 
 class Rooms:
@@ -115,6 +115,8 @@ class Rooms:
 
     @cached_property
     def accounts(self) -> Accounts:
+        from gateway.sdk.accounts import Accounts
+
         return Accounts(self.log, self.store.plan)
 
     @cached_property
