@@ -217,6 +217,12 @@ def _does_not_fit(lies: Fit | None) -> Iterator[Reason]:
 def _denied(decision: Decision) -> Iterator[Reason]:
     if decision.allowed:
         return
+    if decision.awaiting:  # the job may be made, and waits: nothing leaves before they have agreed
+        who = " and ".join(f"`{name}`" for name in decision.awaiting)
+        rule = decision.grounds[0].rule if decision.grounds else None
+        fix = "once the job is made: `tunegate jobs approve JOB --as NAME --key KEY`"
+        yield Reason(Verdict.ALLOWED, "needs_approval", f"waits for the approval of {who}", rule, fix=fix)
+        return
     for ground in decision.grounds:
         text = f"{ground.reason} ({ground.citation})" if ground.citation else ground.reason
         yield Reason(Verdict.DENIED, "policy", text, rule=ground.rule, fix=ground.fix or None)

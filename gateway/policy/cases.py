@@ -79,6 +79,7 @@ class _Ask(_Table):
     purpose: str | None = None
     asked_residency: str = "any"
     agreements: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
 
 
 class _Case(_Table):

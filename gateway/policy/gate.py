@@ -10,7 +10,7 @@ import orjson
 from gateway.core.errors import SettingsError
 from gateway.core.gate import USUAL_SETS, Decision, GateRequest, Ground, Trust
 from gateway.policy.engine import REMEMBERED, Verdict, judge_of
-from gateway.policy.question import cedar_request
+from gateway.policy.question import cedar_request, held
 from gateway.policy.rules import Rule, RuleBook, load_rules, set_path, shipped_sets
 from gateway.policy.steps import Step, in_words, provider, steps, take
 
@@ -64,7 +64,7 @@ class CedarGate:
         """The answer, with every ground for it. Never raises: what cannot be judged is denied."""
         try:
             # The engine never sees dates of lapsed agreements or titles, but the grounds tell them.
-            question = (self._key(request), request.attestations, request.as_of, provider(request))
+            question = (self._key(request), held(request), request.account, request.as_of, provider(request))
             decision = self._decisions.get(question)
             if decision is None:
                 decision = self._decided(request)
@@ -93,8 +93,10 @@ class CedarGate:
     def _key(self, request: GateRequest) -> bytes:
         return orjson.dumps(cedar_request(request, self.book.words))
 
-    def _decision(self, allowed: bool, grounds: tuple[Ground, ...]) -> Decision:
-        return Decision(allowed, grounds, self.policy_hash, self.trust)
+    def _decision(
+        self, allowed: bool, grounds: tuple[Ground, ...], awaiting: tuple[str, ...] = ()
+    ) -> Decision:
+        return Decision(allowed, grounds, self.policy_hash, self.trust, awaiting)
 
     def _decided(self, request: GateRequest) -> Decision:
         verdict = self.verdict(request)
@@ -103,7 +105,17 @@ class CedarGate:
         rules = [self.book.rules[id] for id in verdict.rules]
         if verdict.allowed:
             return self._decision(True, tuple(_ground(rule, request) for rule in rules))
-        return self._decision(False, self._why_denied(request, rules))
+        return self._decision(False, self._why_denied(request, rules), self._awaiting(request))
+
+    def _awaiting(self, request: GateRequest) -> tuple[str, ...]:
+        """Whose approvals alone would turn this deny: as few as will do; none where more is missing."""
+        needed = [step for step in self.steps(request) if step.kind == "approval"]
+        if not needed or not self.verdict(take(request, needed)).allowed:
+            return ()
+        for step in tuple(needed):
+            rest = [other for other in needed if other is not step]
+            needed = rest if self.verdict(take(request, rest)).allowed else needed
+        return tuple(sorted(set(take(request, needed).approvals) - set(request.approvals)))
 
     def _why_denied(self, request: GateRequest, forbids: list[Rule]) -> tuple[Ground, ...]:
         """Every rule that forbids; and, where no rule permits either, what each permit lacked.

@@ -37,8 +37,13 @@ def stated(request: GateRequest, attribute: str) -> bool | str | tuple[str, ...]
 
 
 def in_force(request: GateRequest) -> frozenset[str]:
-    """Kinds attested for this backend that hold on the day; expired and not yet signed are absent."""
-    return frozenset(held.kind for held in _held(request) if held.in_force(request.as_of))
+    """Kinds attested for this backend, action and account that hold on the day; what has expired, is not
+    yet signed, or covers something else is absent."""
+    return frozenset(
+        each.kind
+        for each in held(request).rows
+        if each.in_force(request.as_of) and each.covers(request.action, request.account)
+    )
 
 
 def cedar_request(request: GateRequest, words: frozenset[str]) -> dict[str, Any]:
@@ -49,13 +54,15 @@ def cedar_request(request: GateRequest, words: frozenset[str]) -> dict[str, Any]
             mentions is left blank, so that candidates which differ in nothing else ask one question.
 
     Raises:
-        TypeError: the class is none, or the tags are not a tuple: the letters of one word must not
-            pass for tags.
+        TypeError: the class is none, or the tags or approvals are not a tuple: the letters of one
+            word must not pass for tags.
     """
     if not isinstance(request.data_class, DataClass):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("data_class")
     if not isinstance(request.tags, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("tags")
+    if not isinstance(request.approvals, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("approvals")
 
     def asked(attribute: str, value: str) -> str:
         return value if attribute in words else ""
@@ -83,35 +90,56 @@ def cedar_request(request: GateRequest, words: frozenset[str]) -> dict[str, Any]
                 "residency": request.residency,
             },
             "agreements": sorted(in_force(request)),
+            "approvals": sorted(request.approvals),
         },
     }
 
 
 def lapsed(request: GateRequest, kind: str) -> Attestation | None:
     """The attestation of that kind which is on file but not in force; the latest, where several are."""
-    rows = [held for held in _held(request) if held.kind == kind]
-    return max(rows, key=lambda held: held.signed, default=None)
+    rows = [each for each in held(request).rows if each.kind == kind]
+    return max(rows, key=lambda each: each.signed, default=None)
+
+
+class Held:
+    """What is on file for one backend, in force or not. Hashed once: a plan asks a thousand questions
+    over the same."""
+
+    __slots__ = ("_hash", "rows")
+
+    def __init__(self, rows: tuple[Attestation, ...]) -> None:
+        self.rows = rows
+        self._hash = hash(rows)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Held) and self.rows == other.rows)
+
+
+_NOTHING = Held(())
 
 
 class _Last:
-    """The attestations asked about last, by backend: a plan asks a thousand questions over the same."""
+    """The attestations asked about last, by backend."""
 
-    seen: tuple[tuple[Attestation, ...], Mapping[str, tuple[Attestation, ...]]] | None = None
+    seen: tuple[tuple[Attestation, ...], Mapping[str, Held]] | None = None
 
 
-def _held(request: GateRequest) -> tuple[Attestation, ...]:
-    """What is on file for this backend, in force or not."""
+def held(request: GateRequest) -> Held:
+    """What is on file for this question's backend."""
     attestations = request.attestations
     seen = _Last.seen  # read once: another thread may replace it
     if seen is not None and seen[0] is attestations:
-        return seen[1].get(request.backend, ())
+        return seen[1].get(request.backend, _NOTHING)
     groups: dict[str, list[Attestation]] = {}
-    for held in attestations:
-        groups.setdefault(held.backend, []).append(held)
-    by_backend = {backend: tuple(rows) for backend, rows in groups.items()}
+    for each in attestations:
+        groups.setdefault(each.backend, []).append(each)
+    by_backend = {backend: Held(tuple(rows)) for backend, rows in groups.items()}
     if type(attestations) is tuple:  # a list could change and still be the same
         _Last.seen = (attestations, by_backend)
-    return by_backend.get(request.backend, ())
+    return by_backend.get(request.backend, _NOTHING)
 
 
 def _entity(type: str, id: str) -> dict[str, dict[str, str]]:

@@ -57,6 +57,7 @@ class RuleBook:
         permits: the permits alone, the set that says whether anything would permit.
         words: every word the rules' conditions use: what they do not mention cannot matter.
         agreements: kinds of agreement the rules ask for.
+        approvals: names and roles whose approval the rules ask for.
         places: zones and countries the rules name (two small letters).
         hash: SHA-256 over the schema and the rules, annotations included.
     """
@@ -66,6 +67,7 @@ class RuleBook:
     permits: cedarpy.PolicySet
     words: frozenset[str]
     agreements: frozenset[str]
+    approvals: frozenset[str]
     places: frozenset[str]
     hash: str
 
@@ -132,7 +134,8 @@ def load_rules(paths: Sequence[Path]) -> RuleBook:
         every=_policy_set(trees),
         permits=_policy_set(permits),
         words=frozenset(_strings(conditions)),
-        agreements=frozenset(_agreements(conditions)),
+        agreements=frozenset(_sought(conditions, "agreements")),
+        approvals=frozenset(_sought(conditions, "approvals")),
         places=frozenset(word for word in _literals(conditions) if re.fullmatch(r"[a-z]{2}", word)),
         hash=canonical_sha256({"schema": _schema_text(), "rules": trees}),
     )
@@ -238,9 +241,9 @@ def _literals(tree: Any) -> Iterator[str]:
     return (node["Value"] for node in _objects(tree) if isinstance(node.get("Value"), str))
 
 
-def _agreements(tree: Any) -> Iterator[str]:
-    """String literals that some rule looks for in `context.agreements`."""
-    held = {".": {"left": {"Var": "context"}, "attr": "agreements"}}
+def _sought(tree: Any, attribute: str) -> Iterator[str]:
+    """String literals that some rule looks for in this set of the question."""
+    held = {".": {"left": {"Var": "context"}, "attr": attribute}}
     for node in _objects(tree):
         for verb in ("contains", "containsAll", "containsAny"):
             if verb in node and node[verb]["left"] == held:

@@ -15,8 +15,8 @@ from gateway.policy.question import UNSAFE, in_force, lapsed, stated
 from gateway.policy.rules import RuleBook
 
 # fact: what the provider states · agreement: what the operator signs · scan: what is known of the
-# data · place: where it may go · data: another dataset altogether
-Kind = Literal["fact", "agreement", "scan", "place", "data"]
+# data · place: where it may go · approval: who agrees to this job · data: another dataset altogether
+Kind = Literal["fact", "agreement", "scan", "place", "approval", "data"]
 
 _ATTEST = "(`[[attestations]]` in tunegate.toml)"
 _ELSEWHERE = "choose a provider that states it, or train on your own machine"
@@ -74,6 +74,7 @@ def steps(request: GateRequest, book: RuleBook) -> tuple[Step, ...]:
         *_places(request, book.places),
         *_scan(request),
         *_agreements(request, book.agreements),
+        *_approvals(request, book.approvals),
         *_data(request),
     )
 
@@ -132,9 +133,31 @@ def _missing(request: GateRequest, kind: str, name: str) -> str:
     on_file = lapsed(request, kind)
     if on_file is None:
         return f"no {name} with {provider(request)} on file"
+    known = f"the {name} with {provider(request)}"
+    if on_file.void:
+        return f"{known} does not count: {on_file.void}"
     if on_file.expires and on_file.expires < request.as_of:
-        return f"the {name} with {provider(request)} expired on {on_file.expires}"
-    return f"the {name} with {provider(request)} holds only from {on_file.signed}"
+        return f"{known} expired on {on_file.expires}"
+    if on_file.signed > request.as_of:
+        return f"{known} holds only from {on_file.signed}"
+    if on_file.account not in ("", request.account):
+        asked = f"would use `{request.account}`" if request.account else "does not say whose it would use"
+        return f"{known} covers the account `{on_file.account}`, and the job {asked}"
+    return f"{known} covers {', '.join(on_file.services)}, not {request.action}"
+
+
+def _approvals(request: GateRequest, names: Iterable[str]) -> Iterator[Step]:
+    for name in sorted(set(names) - set(request.approvals)):
+
+        def apply(asked: GateRequest, name: str = name) -> GateRequest:
+            return replace(asked, approvals=(*asked.approvals, name))
+
+        yield Step(
+            "approval",
+            f"the approval of `{name}` is not at hand",
+            f"have `{name}` approve the job (`tunegate jobs approve JOB`)",
+            apply,
+        )
 
 
 def _scan(request: GateRequest) -> Iterator[Step]:

@@ -61,6 +61,9 @@ def _attestations(draw: st.DrawFn) -> Attestation:
         backend=draw(st.sampled_from(("cloud", "cloud", "cloud", "other"))),
         signed=first,
         expires=draw(st.sampled_from((last, None))),
+        account=draw(st.sampled_from(("", "", "ours", "theirs"))),
+        services=draw(st.sampled_from(((), (), (Action.UPLOAD, Action.TRAIN), (Action.INFER,)))),
+        void=draw(st.sampled_from(("", "", "", "its evidence was altered"))),
     )
 
 
@@ -96,4 +99,6 @@ REQUESTS = st.builds(
         st.sets(st.sampled_from(_KINDS)).map(lambda kinds: signed(*sorted(kinds))),
     ),
     as_of=st.just(TODAY),
+    account=st.sampled_from(("ours", "ours", "")),
+    approvals=st.sampled_from(((), (), ("privacy-officer",), ("alice", "privacy-officer"), ("alice",))),
 )

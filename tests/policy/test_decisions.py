@@ -33,6 +33,8 @@ def reference(ask: GateRequest, sets: tuple[str, ...]) -> bool:
         a.kind
         for a in ask.attestations
         if a.backend == ask.backend and a.signed <= ask.as_of and (a.expires or ask.as_of) >= ask.as_of
+        if not a.void and (not a.account or a.account == ask.account)
+        if not a.services or ask.action in a.services
     }
     personal = ask.data_class in (DataClass.PII, DataClass.PHI)
     quiet = facts.get("trains_on_data", True) is False
@@ -67,6 +69,8 @@ def reference(ask: GateRequest, sets: tuple[str, ...]) -> bool:
         forbidden |= "gdpr-art9" in ask.tags and ask.residency != "eu"
     if "on-prem-only" in sets:
         forbidden |= not here
+    if "approvals" in sets and not here and ask.action in (Action.UPLOAD, Action.TRAIN):
+        forbidden |= personal and "privacy-officer" not in ask.approvals
     return permitted and not forbidden
 
 

@@ -100,7 +100,7 @@ def test_absent_means_unsafe(attribute: str) -> None:
 @pytest.mark.parametrize("wrong", [None, 7, object(), ["x"], "x\ud800"], ids=repr)
 def test_a_malformed_request_is_answered_with_a_deny(field: str, wrong: Any) -> None:
     """No request raises. Where the field is free text, the wrong value may be as good as another."""
-    free = {"team", "backend", "model", "region", "offer", "purpose", "asked_residency"}
+    free = {"team", "backend", "model", "region", "offer", "purpose", "asked_residency", "account"}
     start = replace(ALLOWED, asked_residency="us")
     malformed = replace(start, **{field: wrong})
     decision = GATE.decide(malformed)
