@@ -7,14 +7,19 @@ fit(spec, shape, machine, tokens, rows=800, epochs=3, batch_size=8)   # memory, 
 
 from __future__ import annotations
 
+from cost.catalogue import BasePrice, base_price
+from cost.entered import Discount, Entered, Override, entered_from
 from cost.estimate import OWN_HARDWARE, Priced, Usage, estimate
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
-from cost.prices import Override, PriceBook, Quote
+from cost.prices import PriceBook, Quote
 
 __all__ = [
     "OWN_HARDWARE",
+    "BasePrice",
     "Catalogue",
+    "Discount",
+    "Entered",
     "Gpu",
     "Override",
     "PriceBook",
@@ -22,6 +27,8 @@ __all__ = [
     "Quote",
     "Rental",
     "Usage",
+    "base_price",
+    "entered_from",
     "estimate",
     "fit",
     "load_gpus",

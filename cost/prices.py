@@ -7,25 +7,18 @@ and the quote says so; one of low confidence, or read long ago, is used with a w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import combinations
 
+from cost.entered import Entered
 from gateway.core.errors import SettingsError
 from gateway.core.facts import Confidence, Facts, PriceItem, PriceLine
 
 STALE_AFTER = timedelta(days=180)
 LOW_CONFIDENCE_BAND = Decimal("0.30")  # widening of a price whose source is weak
 STALE_BAND = Decimal("0.10")  # and of one that nobody has read again for half a year
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A negotiated or corrected price: it replaces every shipped line it covers."""
-
-    backend: str
-    line: PriceLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +47,18 @@ class PriceBook:
 
     Args:
         facts: registry name → facts.
-        overrides: prices entered by the operator.
+        entered: the operator's own prices and discounts.
 
     Raises:
         SettingsError: two lines of the same standing give different prices for one and the same
             item, model, region, offer and day.
     """
 
-    def __init__(self, facts: Mapping[str, Facts], overrides: Iterable[Override] = ()) -> None:
+    def __init__(self, facts: Mapping[str, Facts], entered: Entered | None = None) -> None:
+        entered = entered or Entered()
+        self._discounts = entered.discounts
         self._shipped = _by_item((name, line) for name, stated in facts.items() for line in stated.prices)
-        self._entered = _by_item((override.backend, override.line) for override in overrides)
+        self._entered = _by_item((override.backend, override.line) for override in entered.overrides)
         for lines in (self._shipped, self._entered):
             for (backend, item), group in lines.items():
                 _refuse_overlaps(backend, item, group)
@@ -103,13 +98,23 @@ class PriceBook:
         plan asks for the same model in every region and offer."""
         key = (backend, item, model, on)
         if key not in self._known:
+            stated = (
+                *self._entered.get((backend, item), ()),
+                *(self._reduced(backend, line, on) for line in self._shipped.get((backend, item), ())),
+            )
             self._known[key] = tuple(
-                (line, _quoted(line, on))
-                for group in (self._entered, self._shipped)
-                for line in group.get((backend, item), ())
-                if "*" in line.models or model in line.models
+                (line, _quoted(line, on)) for line in stated if "*" in line.models or model in line.models
             )
         return self._known[key]
+
+    def _reduced(self, backend: str, line: PriceLine, on: date) -> PriceLine:
+        """A shipped price less the discounts that hold that day, one after the other; its source says so."""
+        for discount in self._discounts:
+            if discount.covers(backend, line, on):
+                note = f"{line.source.note}; less {discount.percent} % ({discount.source})".lstrip("; ")
+                value = line.value * (1 - discount.percent / 100)
+                line = replace(line, value=value, source=replace(line.source, note=note))
+        return line
 
 
 _NAMES: Mapping[PriceItem, str] = {

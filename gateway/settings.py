@@ -18,6 +18,8 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [options.vertex]                        # defaults for `options.<backend>` of every spec
     project = "my-project"
 
+    [[prices]], [[discounts]], [[machines]]  # one's own: see `cost.entered`
+
     [[attestations]]                        # what the operator vouches for
     kind = "baa"
     backend = "bedrock"
@@ -32,6 +34,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cost.entered import Entered, entered_from
 from gateway.core.errors import SettingsError
 from gateway.core.gate import USUAL_SETS, Attestation
 from gateway.policy import attestations_from
@@ -66,6 +70,7 @@ class Settings:
     policy_files: tuple[Path, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
     attestations: tuple[Attestation, ...] = ()
+    prices: Entered = field(default_factory=Entered)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @property
@@ -98,6 +103,9 @@ class _File(_Table):
     budgets: _Budgets = _Budgets()
     options: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     attestations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    prices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    discounts: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    machines: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
 
 
 def load_settings(
@@ -123,6 +131,7 @@ def load_settings(
         policy_files=_policy_files(file, table.policy.files),
         budgets=Budgets(table.budgets.job_usd, table.budgets.team_month_usd),
         attestations=attestations_from(table.attestations, place=str(file)),
+        prices=_prices(file, table),
         options=table.options,
     )
 
@@ -131,6 +140,12 @@ def variable(name: str) -> str | None:
     """One environment variable, for what names its own; None when unset or empty. Never a credential:
     those each SDK's own chain finds."""
     return os.environ.get(name) or None
+
+
+def _prices(file: Path, table: _File) -> Entered:
+    """What the organisation entered of prices; true as of the day the file was last changed."""
+    changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
+    return entered_from(table.prices, table.discounts, table.machines, place=str(file), read_on=changed)
 
 
 def make_home(settings: Settings) -> None:

@@ -24,7 +24,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.privacy": ("gateway.core", "gateway.data", "gateway.privacy"),
     "gateway.policy": ("gateway.core", "gateway.policy"),
     "gateway.records": ("gateway.core", "gateway.records"),
-    "gateway.settings": ("gateway.core", "gateway.policy"),
+    "gateway.settings": ("gateway.core", "gateway.policy", "cost.entered"),
     "gateway.planner": (
         "gateway.core", "gateway.data", "gateway.privacy", "gateway.policy", "cost",
         "backends.base", "backends.ledger", "backends.registry", "gateway.planner",

@@ -70,7 +70,7 @@ class Rooms:
 
     @cached_property
     def book(self) -> PriceBook:
-        return PriceBook(self.facts)
+        return PriceBook(self.facts, self.settings.prices)
 
     @cached_property
     def gate(self) -> CedarGate:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost import Override, PriceBook
+from cost import Entered, Override, PriceBook
 from gateway.core.errors import SettingsError
 from gateway.core.facts import Confidence, PriceLine
 from tests.cost.making import TODAY, facts, line, source
@@ -115,7 +115,9 @@ def test_doubt_widens(confidence: Confidence, age_days: int, band: str) -> None:
 
 def test_an_override_replaces_the_shipped_price_it_covers() -> None:
     shipped = facts(line("training", "2.00"))
-    made = PriceBook({"cloud": shipped}, [Override("cloud", line("training", "1.50", models=("m",)))])
+    made = PriceBook(
+        {"cloud": shipped}, Entered((Override("cloud", line("training", "1.50", models=("m",))),))
+    )
     assert value(made) == Decimal("1.50")
     assert value(made, model="other") == Decimal("2.00")
 
