@@ -14,7 +14,7 @@ record once. Nothing here is sent anywhere, and no error, report or profile hold
 from gateway.data.checking import CheckReport, Checks, Problem, check, refusals
 from gateway.data.dataset import Dataset, Observer, OnProgress, Record, Source, run_pass
 from gateway.data.fetching import fetch
-from gateway.data.opening import open_dataset
+from gateway.data.opening import open_any, open_dataset
 from gateway.data.profiling import Scanner, profile
 from gateway.data.reasons import REASONS
 from gateway.data.splits import SplitAssignment, SplitCollector, assign_splits, row_digest, rows_of
@@ -36,6 +36,7 @@ __all__ = [
     "assign_splits",
     "check",
     "fetch",
+    "open_any",
     "open_dataset",
     "profile",
     "refusals",

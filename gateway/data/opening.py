@@ -131,7 +131,18 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), None)
 
 
-def _recognise(path: Path, name: str, split: Split | None, data: Data, task: str) -> Source:
+def open_any(path: Path, base: Path) -> Source:
+    """One file of records of whatever shape, for work that reads them without making rows of them.
+
+    Raises:
+        DataError: as from `open_dataset`, for what the file itself is.
+    """
+    path = base / path.expanduser()
+    _check_file(path, str(path))
+    return _source(path, _name(path, base), None)
+
+
+def _source(path: Path, name: str, split: Split | None) -> Source:
     try:
         stat = path.stat()
         kind, compressed, delimiter = _sniff(path, name)
@@ -139,7 +150,7 @@ def _recognise(path: Path, name: str, split: Split | None, data: Data, task: str
         raise DataError("this file may not be read", place=name, fix="check its permissions") from None
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(name, error) from None
-    source = Source(
+    return Source(
         path=path,
         name=name,
         kind=kind,
@@ -150,6 +161,10 @@ def _recognise(path: Path, name: str, split: Split | None, data: Data, task: str
         mtime_ns=stat.st_mtime_ns,
         split=split,
     )
+
+
+def _recognise(path: Path, name: str, split: Split | None, data: Data, task: str) -> Source:
+    source = _source(path, name, split)
     names, complete = _field_names(source)
     format = _format_of(names, source, data)
     _check_task(format, source, data, task)
