@@ -56,6 +56,15 @@ def _give_name(temporary: Path, path: Path) -> None:
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
+def set_aside(path: Path, suffix: str) -> None:
+    """Give a damaged file another name, and never that of a file already there."""
+    other = path.with_suffix(suffix)
+    while other.exists():
+        other = path.with_name(f"{path.stem}-{secrets.token_hex(3)}{suffix}")
+    path.rename(other)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder outlive a power cut (a no-op where folders cannot be opened)."""
     with contextlib.suppress(PermissionError):

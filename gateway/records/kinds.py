@@ -78,6 +78,7 @@ class Answer(Shape):
     grounds: list[Ground]
     policy_hash: Text
     trust: Text
+    awaiting: list[Text] = Field(default_factory=list[Text])
 
 
 class Reason(Shape):

@@ -2,7 +2,9 @@
 
     records/
       00000001.json …     one DSSE envelope each, one line of JSON
-      keys/<key id>.pem   public keys of every signer so far, so that rotation keeps old records readable
+      00000005.torn       a record that ended in its middle, put aside
+      keys/<key id>.pem   the keyring: public keys of every signer so far. Since when and until when each
+                          signed is told by the account itself: a `key_rotation` record is a key's last
 
 A file gets its name only when its bytes are on disk, under a lock that all writers share: a kill,
 a power cut or a second process leaves a whole record or none, and never two with one number.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core.errors import RecordError
-from gateway.records.chain import Head, VerifyReport, export_lines, keys_by_id, verify_chain
+from gateway.records.chain import export_lines
 from gateway.records.envelope import NO_PREVIOUS, STATEMENT_TYPE, Record, Unverified, open_, seal, sha256
-from gateway.records.files import unwritable, write_new, writing
+from gateway.records.files import set_aside, unwritable, write_new, writing
 from gateway.records.keys import Signer
 from gateway.records.kinds import KINDS, check_predicate, kind_of
+from gateway.records.verify import Head, VerifyReport, is_torn, keys_by_id, verify_chain
 
 _NAME = re.compile(r"(\d{8,})\.json")
 _SKEW = timedelta(hours=1)  # how far clocks of machines that share an account may differ
@@ -90,32 +93,67 @@ class RecordLog:
         check_predicate(kind, predicate)
         described = _subjects(subjects)
         with writing(self.folder, "the record cannot be written"):
-            self._keep_public_key()
-            places = self._places()
-            sequence = max(places, default=0) + 1
-            previous = sha256(places[sequence - 1].read_bytes()) if places else NO_PREVIOUS
-            log = {"sequence": sequence, "previous": previous, "at": self._clock().isoformat()}
-            content = seal(
-                {
-                    "_type": STATEMENT_TYPE,
-                    "subject": described,
-                    "predicateType": KINDS[kind].uri,
-                    "predicate": {**predicate, "log": log},
-                },
-                self._key,
-            )
-            path = self.folder / f"{sequence:08d}.json"
-            write_new(path, content)
+            return self._append(kind, described, predicate)
+
+    def rotate(self, successor: Signer, *, why: str) -> RecordRef:
+        """The present key's last record: it names its successor, and retires. The account must then be
+        opened with the successor.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        body = {
+            "retired": self._key.id,
+            "successor": successor.id,
+            "public_pem": successor.public_pem,
+            "why": why,
+        }
+        check_predicate("key_rotation", body)
+        described = _subjects([("retired", self._key.id), ("successor", successor.id)])
+        with writing(self.folder, "the record cannot be written"):
+            self._keep(successor)
+            return self._append("key_rotation", described, body)
+
+    def _append(self, kind: str, described: list[dict[str, Any]], predicate: Mapping[str, Any]) -> RecordRef:
+        """Under the lock: number, chain, sign, store."""
+        self._keep(self._key)
+        places = self._whole_places()
+        sequence = max(places, default=0) + 1
+        previous = sha256(places[sequence - 1].read_bytes()) if places else NO_PREVIOUS
+        log = {"sequence": sequence, "previous": previous, "at": self._clock().isoformat()}
+        statement = {
+            "_type": STATEMENT_TYPE,
+            "subject": described,
+            "predicateType": KINDS[kind].uri,
+            "predicate": {**predicate, "log": log},
+        }
+        content = seal(statement, self._key)
+        path = self.folder / f"{sequence:08d}.json"
+        write_new(path, content)
         return RecordRef(sequence, sha256(content), path)
 
-    def verify(self, head: Head | None = None, *, trusted: Collection[str] | None = None) -> VerifyReport:
+    def _whole_places(self) -> dict[int, Path]:
+        """What is there, once what a crash left was put aside: drafts without a name, and a last record
+        that ends in its middle (a file system that lost what it had promised to keep)."""
+        for draft in self.folder.glob(".*.json.*"):
+            draft.unlink(missing_ok=True)
+        places = self._places()
+        if places and is_torn(places[max(places)].read_bytes()):
+            set_aside(places.pop(max(places)), ".torn")
+        return places
+
+    def verify(self, head: Head | None = None, *, pinned: Collection[str] | None = None) -> VerifyReport:
         """Check every signature, the numbering and the chain.
 
         Args:
             head: a head exported earlier and kept elsewhere; shows a cut tail and a rewritten account.
-            trusted: ids of the only keys to believe; None believes all keys kept beside the records.
+            pinned: ids of the keys to believe, with those they named as successors; None believes all
+                keys kept beside the records.
         """
-        return verify_chain(self._contents(), keys_by_id(tuple(self._pems().values()), trusted), head)
+        report = verify_chain(self._contents(), self._keys(), head, pinned=pinned)
+        torn = sorted(path.name for path in self.folder.glob("*.torn")) if self.folder.is_dir() else []
+        notes = (f"{name} ended in its middle after a crash, and was put aside" for name in torn)
+        return replace(report, notes=(*report.notes, *notes))
 
     def head(self) -> Head | None:
         """The last record, to be kept elsewhere; None for an empty account."""
@@ -134,7 +172,7 @@ class RecordLog:
         places = self._places()
         if sequence not in places:
             raise RecordError(f"there is no record {sequence}", fix="list them with `tunegate records show`")
-        found = open_(self._read(places[sequence]), keys_by_id(tuple(self._pems().values())))
+        found = open_(self._read(places[sequence]), self._keys())
         if isinstance(found, Unverified):
             place = str(places[sequence])
             raise RecordError(f"record {sequence} {found.text}", place=place, fix="`tunegate records verify`")
@@ -148,7 +186,7 @@ class RecordLog:
 
     def entries(self, *, since: datetime | None = None) -> tuple[Entry, ...]:
         """Records in order, one line each; all of them, or those written from `since` on."""
-        keys = keys_by_id(tuple(self._pems().values()))
+        keys = self._keys()
         found: list[Entry] = []
         for place, path in sorted(self._places().items(), reverse=True):
             entry = self._entry(place, path, keys)
@@ -187,12 +225,16 @@ class RecordLog:
             raise unwritable(to, "the export cannot be written", error) from None
         return head
 
-    def _keep_public_key(self) -> None:
+    def _keep(self, key: Signer) -> None:
+        """The public half of a key that signs here, or will."""
         folder = self.folder / "keys"
         folder.mkdir(exist_ok=True)
-        path = folder / f"{self._key.id}.pem"
+        path = folder / f"{key.id}.pem"
         if not path.exists():
-            write_new(path, self._key.public_pem.encode())
+            write_new(path, key.public_pem.encode())
+
+    def _keys(self) -> dict[str, Ed25519PublicKey]:
+        return keys_by_id(tuple(self._pems().values()))
 
     def _pems(self) -> dict[str, str]:
         folder = self.folder / "keys"

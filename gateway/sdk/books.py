@@ -121,9 +121,9 @@ class Records:
 
     def verify(self, head: str | None = None) -> VerifyReport:
         """Check every signature and the chain, against a head exported earlier where one is given."""
-        from gateway.records import Head
+        from gateway.records import parse_head
 
-        return self._rooms.log.verify(Head.parse(head) if head else None)
+        return self._rooms.log.verify(parse_head(head) if head else None)
 
     def list(self) -> builtins.list[tuple[int, str, str, str]]:
         """(sequence, time, kind, subjects) of every record."""

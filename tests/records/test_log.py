@@ -23,10 +23,10 @@ from gateway.records import (
     SigningKey,
     VerifyReport,
     load_or_create_key,
+    parse_head,
     verify_export,
 )
-from gateway.records.chain import keys_by_id, verify_chain
-from gateway.records.envelope import Record, open_
+from gateway.records.verify import Record, keys_by_id, open_, verify_chain
 from tests.records.conftest import DIGEST, NOW, clock, fill, told
 
 ROOT = Path(__file__).parents[2]
@@ -173,8 +173,8 @@ def test_a_foreign_key_vouches_for_nothing(log: RecordLog, tmp_path: Path) -> No
 
 def test_pinned_keys_are_the_only_ones_believed(log: RecordLog) -> None:
     fill(log, 1)
-    assert log.verify(trusted={log._key.id}).ok  # pyright: ignore[reportPrivateUsage]
-    assert _codes(log.verify(trusted={"0" * 64})) == [(1, "unknown_key")]
+    assert log.verify(pinned={log._key.id}).ok  # pyright: ignore[reportPrivateUsage]
+    assert _codes(log.verify(pinned={"0" * 64})) == [(1, "unknown_key")]
 
 
 def test_rotation_keeps_old_records_verifiable(tmp_path: Path) -> None:
@@ -320,8 +320,8 @@ def test_a_missing_record_and_a_bad_head_are_typed_errors(log: RecordLog) -> Non
     with pytest.raises(RecordError, match="no record 7"):
         log.show(7)
     with pytest.raises(RecordError, match="SEQ:SHA256"):
-        Head.parse("latest")
-    assert Head.parse(f"3:{DIGEST}") == Head(3, DIGEST)
+        parse_head("latest")
+    assert parse_head(f"3:{DIGEST}") == Head(3, DIGEST)
 
 
 def test_the_key_file_is_private_kept_and_never_shown(tmp_path: Path) -> None:
