@@ -1,16 +1,33 @@
-"""`[[attestations]]` of tunegate.toml: what the operator vouches for, checked at the door."""
+"""`[[attestations]]`: what the operator vouches for, checked at the door.
+
+[[attestations]]
+kind = "baa"
+backend = "bedrock"
+signed = 2026-03-01
+expires = 2027-03-01                  # last day; leave it out only where the agreement has no end
+scope = "all HIPAA-eligible services" # in words
+account = "123456789012"              # the one account it covers; default: any
+services = ["upload", "train"]        # actions it covers; default: all
+evidence = "legal/aws-baa.pdf"        # a file beside this one, or a link
+evidence_sha256 = "9f86d0…"           # checked wherever the file is at hand
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.core.errors import SettingsError
-from gateway.core.gate import Attestation
+from gateway.core.gate import Action, Attestation
+
+_SOON = timedelta(days=30)
 
 
 def _a_day(value: object) -> object:
@@ -32,6 +49,9 @@ class _Row(BaseModel):
     expires: Day | None = None
     scope: str = ""
     evidence: str = ""
+    account: str = ""
+    services: tuple[Action, ...] = ()
+    evidence_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> _Row:
@@ -41,9 +61,13 @@ class _Row(BaseModel):
 
 
 def attestations_from(
-    table: Sequence[Mapping[str, Any]], *, place: str = "tunegate.toml"
+    table: Sequence[Mapping[str, Any]], *, place: str = "tunegate.toml", folder: Path | None = None
 ) -> tuple[Attestation, ...]:
     """The attestations of a settings table, in its order.
+
+    Args:
+        folder: where files of evidence are meant from. One that is there and is not the file that was
+            attested makes its attestation void; one that is not there cannot be checked.
 
     Raises:
         SettingsError: a row lacks a field, has an unknown one, or a date that is none; every
@@ -62,14 +86,44 @@ def attestations_from(
         except (TypeError, ValueError):
             problems.append(f"attestations[{number}]: not a table of keys and values")
         else:
-            found.append(Attestation(**checked.model_dump()))
+            found.append(_held_to_evidence(Attestation(**checked.model_dump()), folder))
     if problems:
         raise SettingsError(
             "; ".join(problems),
             place=place,
-            fix="an attestation has kind, backend, signed, and optionally expires, scope, evidence",
+            fix="an attestation has kind, backend, signed, and optionally expires, scope, account, services, "
+            "evidence, evidence_sha256",
         )
     return tuple(found)
+
+
+def expiring(attestations: Sequence[Attestation], on: date, backends: Collection[str]) -> tuple[str, ...]:
+    """What to say of agreements with these backends that end within 30 days, or do not count."""
+    said: list[str] = []
+    for held in attestations:
+        what = f"the attestation `{held.kind}` for {held.backend}"
+        if held.backend not in backends:
+            continue
+        if held.void:
+            said.append(f"{what} does not count: {held.void}")
+        elif held.in_force(on) and held.expires is not None and held.expires - on <= _SOON:
+            said.append(f"{what} expires on {held.expires}")
+    return tuple(said)
+
+
+def _held_to_evidence(attested: Attestation, folder: Path | None) -> Attestation:
+    if folder is None or not attested.evidence_sha256 or "://" in attested.evidence:
+        return attested
+    file = folder / attested.evidence
+    if not attested.evidence or not file.is_file():
+        return attested
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return replace(attested, void=f"its evidence {file.name} cannot be read")
+    if found != attested.evidence_sha256:
+        return replace(attested, void=f"its evidence {file.name} is not the file that was attested")
+    return attested
 
 
 def check_known(

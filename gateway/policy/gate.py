@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
 import orjson
@@ -13,6 +14,14 @@ from gateway.policy.engine import REMEMBERED, Verdict, judge_of
 from gateway.policy.question import cedar_request, held
 from gateway.policy.rules import Rule, RuleBook, load_rules, set_path, shipped_sets
 from gateway.policy.steps import Step, in_words, provider, steps, take
+
+# How the rules' origin stands on a day, and what denies everything managed where it does not hold.
+Standing = Callable[[date], tuple[Trust, Ground | None]]
+
+
+def unverified(day: date) -> tuple[Trust, Ground | None]:
+    """No key is pinned: rules and agreements are as whoever runs jobs wrote them."""
+    return "unverified", None
 
 
 def load_gate(extra: Sequence[Path] = (), *, sets: Sequence[str] = USUAL_SETS) -> CedarGate:
@@ -44,18 +53,19 @@ class CedarGate:
     that permits, the question fits the schema, and nothing was raised. Equal questions are asked
     of the engine once.
 
+    Args:
+        standing: whether the rules came from a signed, pinned bundle, and whether that holds on a day.
+
     Attributes:
         policy_hash: SHA-256 over the rules and their schema.
         rules: where the rules came from: names of shipped sets, file names of others.
-        trust: whether the rules came from a signed, pinned bundle.
     """
 
-    trust: Trust = "unverified"
-
-    def __init__(self, book: RuleBook, rules: Sequence[str] = ()) -> None:
+    def __init__(self, book: RuleBook, rules: Sequence[str] = (), *, standing: Standing = unverified) -> None:
         self.book = book
         self.rules = tuple(dict.fromkeys(rules))
         self.policy_hash = book.hash
+        self._standing = standing
         self._every = judge_of(book.every)
         self._permits = judge_of(book.permits)
         self._decisions: dict[object, Decision] = {}
@@ -72,7 +82,7 @@ class CedarGate:
                     self._decisions.clear()
                 self._decisions[question] = decision
         except Exception:
-            return self._decision(False, (_unjudged(),))
+            return self._decision(False, (_unjudged(),), "unverified")
         return decision
 
     def decide_many(self, requests: Iterable[GateRequest]) -> tuple[Decision, ...]:
@@ -82,6 +92,8 @@ class CedarGate:
     def verdict(self, request: GateRequest) -> Verdict:
         """The engine's bare answer, over all rules, without grounds. Never raises."""
         try:
+            if self._distrust(request) is not None:
+                return Verdict(False, ())
             return self._every(self._key(request))
         except Exception:
             return Verdict(False, (), judged=False)
@@ -94,18 +106,25 @@ class CedarGate:
         return orjson.dumps(cedar_request(request, self.book.words))
 
     def _decision(
-        self, allowed: bool, grounds: tuple[Ground, ...], awaiting: tuple[str, ...] = ()
+        self, allowed: bool, grounds: tuple[Ground, ...], trust: Trust, awaiting: tuple[str, ...] = ()
     ) -> Decision:
-        return Decision(allowed, grounds, self.policy_hash, self.trust, awaiting)
+        return Decision(allowed, grounds, self.policy_hash, trust, awaiting)
+
+    def _distrust(self, request: GateRequest) -> Ground | None:
+        """What denies this question before any rule is tried: rules nobody vouches for open no door."""
+        return None if request.kind == "local" else self._standing(request.as_of)[1]
 
     def _decided(self, request: GateRequest) -> Decision:
+        trust, _ = self._standing(request.as_of)
+        if (distrust := self._distrust(request)) is not None:
+            return self._decision(False, (distrust,), trust)
         verdict = self.verdict(request)
         if not verdict.judged:
-            return self._decision(False, (_unjudged(),))
+            return self._decision(False, (_unjudged(),), trust)
         rules = [self.book.rules[id] for id in verdict.rules]
         if verdict.allowed:
-            return self._decision(True, tuple(_ground(rule, request) for rule in rules))
-        return self._decision(False, self._why_denied(request, rules), self._awaiting(request))
+            return self._decision(True, tuple(_ground(rule, request) for rule in rules), trust)
+        return self._decision(False, self._why_denied(request, rules), trust, self._awaiting(request))
 
     def _awaiting(self, request: GateRequest) -> tuple[str, ...]:
         """Whose approvals alone would turn this deny: as few as will do; none where more is missing."""

@@ -109,7 +109,7 @@ def set_path(name: str) -> Path:
 
 def check(paths: Sequence[Path]) -> tuple[PolicyProblem, ...]:
     """Everything wrong in these policy files: syntax, types, unknown names, missing or repeated ids."""
-    return _read(paths)[1]
+    return _read(_texts(paths))[1]
 
 
 def load_rules(paths: Sequence[Path]) -> RuleBook:
@@ -118,7 +118,16 @@ def load_rules(paths: Sequence[Path]) -> RuleBook:
     Raises:
         SettingsError: a file is missing, or has any problem; its place is the first one's.
     """
-    parsed, problems = _read(paths)
+    return rules_of(_texts(paths))
+
+
+def rules_of(texts: Mapping[str, str | None]) -> RuleBook:
+    """The rules of these policies, by where each stands; None is a text that could not be read.
+
+    Raises:
+        SettingsError: a policy has any problem; its place is the first one's.
+    """
+    parsed, problems = _read(texts)
     if problems:
         first = problems[0]
         raise SettingsError(
@@ -141,25 +150,33 @@ def load_rules(paths: Sequence[Path]) -> RuleBook:
     )
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[_Parsed], tuple[PolicyProblem, ...]]:
+def _texts(paths: Sequence[Path]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for path in paths:
+        try:
+            found[str(path)] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            found[str(path)] = None
+    return found
+
+
+def _read(texts: Mapping[str, str | None]) -> tuple[list[_Parsed], tuple[PolicyProblem, ...]]:
     parsed: list[_Parsed] = []
     problems: list[PolicyProblem] = []
     homes: dict[str, str] = {}
-    for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            problems.append(PolicyProblem(str(path), None, "this policy file cannot be read as UTF-8 text"))
+    for place, text in texts.items():
+        if text is None:
+            problems.append(PolicyProblem(place, None, "this policy file cannot be read as UTF-8 text"))
             continue
         for line, statement in _statements(text):
             tree, wrong = _parse(statement)
-            problems += [PolicyProblem(str(path), line, text) for text in wrong]
+            problems += [PolicyProblem(place, line, text) for text in wrong]
             if tree is None:
                 continue
-            rule = _Parsed(str(path), line, tree)
+            rule = _Parsed(place, line, tree)
             if home := homes.get(rule.id):
-                problems.append(PolicyProblem(str(path), line, f"the id {rule.id!r} is taken by {home}"))
-            homes.setdefault(rule.id, f"{path}:{line}")
+                problems.append(PolicyProblem(place, line, f"the id {rule.id!r} is taken by {home}"))
+            homes.setdefault(rule.id, f"{place}:{line}")
             parsed.append(rule)
     return parsed, tuple(problems)
 
