@@ -112,11 +112,74 @@ class RecordLog:
         described = _subjects([("retired", self._key.id), ("successor", successor.id)])
         with writing(self.folder, "the record cannot be written"):
             self._keep(successor)
-            return self._append("key_rotation", described, body)
+            ref = self._append("key_rotation", described, body)
+            write_new(self._retirement, str(ref.sequence).encode())
+        return ref
+
+    @property
+    def _retirement(self) -> Path:
+        """Where a retired key's last record is noted, so that a process that still holds the key stops
+        using it. Verification does not rely on it."""
+        return self.folder / "keys" / f"{self._key.id}.retired"
+
+    def prune(self, *, before: datetime, keep_years: int) -> RecordRef | None:
+        """Remove the oldest records, up to the first that was written at or after `before`. A signed
+        record is left in their stead, with the hash that the chain goes on from, and so are the records
+        of key rotations. None where nothing is old enough.
+
+        Args:
+            keep_years: how long records are to be kept; nothing younger is removed, whatever `before` says.
+
+        Raises:
+            RecordError: `before` is later than that, the account is damaged, or it cannot be written.
+        """
+        limit = years_before(self._clock(), keep_years)
+        if before > limit:
+            raise RecordError(
+                f"records are kept for {keep_years} years: nothing after {limit:%Y-%m-%d} may be removed",
+                fix="name an earlier day, or change `keep_years` under `[records]` in tunegate.toml",
+            )
+        with writing(self.folder, "records cannot be removed"):
+            if not self.verify().ok:
+                raise RecordError("a damaged account is not pruned", fix="see `tunegate records verify`")
+            old = self._older(before)
+            if not old:
+                return None
+            last = old[-1]
+            removed = sum(entry.kind != "key_rotation" for entry in old)
+            body = {
+                "through": last.sequence,
+                "sha256": last.sha256,
+                "removed": removed,
+                "oldest": old[0].at,
+                "newest": last.at,
+                "keep_years": keep_years,
+            }
+            check_predicate("pruned", body)
+            ref = self._append("pruned", _subjects([("last", last.sha256)]), body)
+            for entry in old:
+                if entry.kind != "key_rotation":
+                    entry.path.unlink()
+        return ref
+
+    def _older(self, before: datetime) -> list[Entry]:
+        """The unbroken beginning of the account that is older; empty where only rotations are left of it."""
+        old: list[Entry] = []
+        for entry in self.entries():
+            if datetime.fromisoformat(entry.at) >= before:
+                break
+            old.append(entry)
+        return old if any(entry.kind != "key_rotation" for entry in old) else []
 
     def _append(self, kind: str, described: list[dict[str, Any]], predicate: Mapping[str, Any]) -> RecordRef:
         """Under the lock: number, chain, sign, store."""
         self._keep(self._key)
+        if self._retirement.exists():
+            raise RecordError(
+                f"this key was retired at record {self._retirement.read_text()}",
+                place=str(self._retirement),
+                fix="run the command again: it opens the account with the key that followed",
+            )
         places = self._whole_places()
         sequence = max(places, default=0) + 1
         previous = sha256(places[sequence - 1].read_bytes()) if places else NO_PREVIOUS
@@ -257,6 +320,14 @@ class RecordLog:
             return path.read_bytes()
         except OSError as error:
             raise RecordError(f"cannot be read: {error.strerror}", place=str(path)) from None
+
+
+def years_before(moment: datetime, years: int) -> datetime:
+    """The same day, years earlier; the 28th of February for the 29th."""
+    try:
+        return moment.replace(year=moment.year - years)
+    except ValueError:
+        return moment.replace(year=moment.year - years, day=28)
 
 
 def _subjects(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
