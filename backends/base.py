@@ -27,9 +27,9 @@ from pydantic import BaseModel, ConfigDict
 
 from backends.facts import load_facts
 from gateway.core.errors import BackendError, Unsupported
-from gateway.core.facts import Facts, ModelFacts
+from gateway.core.facts import Facts, ModelFacts, ModelShape
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Site, Snapshot
-from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderFile, Translation
+from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 

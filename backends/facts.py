@@ -6,13 +6,14 @@ The file's shape, in full, is written down in `gateway.core.facts`.
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.core.errors import SettingsError
 from gateway.core.facts import (
@@ -23,6 +24,7 @@ from gateway.core.facts import (
     Lookup,
     LookupHow,
     ModelFacts,
+    ModelShape,
     Offer,
     PriceItem,
     PriceLine,
@@ -48,6 +50,20 @@ class _Lookup(_Table):
     source: str
 
 
+class _Shape(_Table):
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    max_positions: int
+    tied_embeddings: bool = False
+    experts: int = 1
+    active_experts: int = 1
+
+
 class _Model(_Table):
     name: str
     id: str
@@ -65,6 +81,13 @@ class _Model(_Table):
     limits_include_validation: bool = False
     tools: bool = False
     parameters: int | None = None
+    shape: _Shape | None = None
+
+    @model_validator(mode="after")
+    def _counts_what_it_shapes(self) -> Self:
+        if self.shape and self.parameters is None:
+            raise ValueError("a shape needs the number of parameters beside it")
+        return self
 
 
 class _Offer(_Table):
@@ -166,9 +189,15 @@ def _assemble(table: _FactsFile) -> Facts:
         hosts=table.hosts,
         sources=tuple(sources.values()),
         lookup=Lookup(**sourced(table.lookup)),
-        models=tuple(ModelFacts(**sourced(row)) for row in table.models),
+        models=tuple(replace(ModelFacts(**sourced(row)), shape=_shape(row)) for row in table.models),
         offers=tuple(Offer(**sourced(row)) for row in table.offers),
         lifecycle=tuple(Lifecycle(**sourced(row)) for row in table.lifecycle),
         handling=tuple(Handling(**sourced(row)) for row in table.handling),
         prices=tuple(PriceLine(**sourced(row)) for row in table.prices),
     )
+
+
+def _shape(model: _Model) -> ModelShape | None:
+    if model.shape is None:
+        return None
+    return ModelShape(parameters=model.parameters or 0, **dict(model.shape))

@@ -9,7 +9,8 @@ from typing import Literal
 from cost.gpus import load_gpus
 from cost.hours import Work, hours, mean_length
 from cost.memory import Load, Precision, parts_gib
-from gateway.core.plan import Fit, Machine, ModelShape
+from gateway.core.facts import ModelShape
+from gateway.core.plan import Fit, Machine
 from gateway.core.rows import TokenStats
 from gateway.core.spec import JobSpec
 

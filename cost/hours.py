@@ -14,7 +14,8 @@ from decimal import Decimal
 from typing import Literal
 
 from cost.gpus import load_gpus
-from gateway.core.plan import Machine, ModelShape, Range
+from gateway.core.facts import ModelShape
+from gateway.core.plan import Machine, Range
 
 _QUANTILES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.99, 1.0)  # of `TokenStats.lengths`
 # Two 8-lane fused multiply-adds a cycle at 2.5 GHz: 2 × 8 × 2 × 2.5e9.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.core.plan import ModelShape
+from gateway.core.facts import ModelShape
 
 GIB = 2**30
 Precision = Literal["fp32", "bf16"]

@@ -22,7 +22,7 @@ from backends.local.infer import Inference
 from backends.local.render import Template, TemplateCounter
 from backends.local.run import Run, State, write_json
 from gateway.core.errors import BackendError, DataError, NotFound, Rejected, Unsupported
-from gateway.core.facts import Facts, ModelFacts
+from gateway.core.facts import Facts, ModelFacts, ModelShape
 from gateway.core.job import (
     Artifact,
     ChatMessage,
@@ -33,7 +33,7 @@ from gateway.core.job import (
     Score,
     Snapshot,
 )
-from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderFile, Translation
+from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
@@ -116,7 +116,8 @@ class LocalBackend(Backend):
         return TemplateCounter(folder, model.name)
 
     def shape(self, model: ModelFacts) -> ModelShape | None:
-        return models.shape(model.id, self.home)
+        """From the weights that are here; else as the facts state them."""
+        return models.shape(model.id, self.home) or model.shape
 
     def absent(self, model: ModelFacts) -> str | None:
         return models.absent(model.id, self.home)

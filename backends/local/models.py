@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from backends.local import base_model
 from gateway.core.errors import NotFound, Unavailable, Unreachable, Unsupported
-from gateway.core.plan import ModelShape
+from gateway.core.facts import ModelShape
 
 _FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
 _NEVER = ("original/*", "*.bin", "*.pt", "*.pth", "*.pkl", "onnx/*")

@@ -40,6 +40,7 @@ A facts file, in full:
     tokenizer = "proxy:nova"             # o200k_base | cl100k_base | hf | proxy:<name>
     tools = false                        # may rows carry tools
     parameters = 8030261248              # count, where known
+    shape = {layers = 32, hidden = 4096, …}  # see `ModelShape`, without parameters; open models only
     source = "aws-ft"
 
     [[offers]]                           # a tier, serving mode or machine
@@ -134,6 +135,27 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The sizes of a decoder that memory and time follow from. Counts, not bytes.
+
+    `experts` and `active_experts` are 1 for dense models; `intermediate` is one expert's width.
+    """
+
+    parameters: int
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    max_positions: int
+    tied_embeddings: bool = False
+    experts: int = 1
+    active_experts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """A model that a backend can tune."""
 
@@ -153,6 +175,7 @@ class ModelFacts:
     limits_include_validation: bool = False
     tools: bool = False
     parameters: int | None = None
+    shape: ModelShape | None = None
 
     def answers_to(self, name: str) -> bool:
         return name in (self.name, self.id) or name in self.aliases

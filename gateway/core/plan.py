@@ -146,27 +146,6 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelShape:
-    """The sizes of a decoder that memory and time follow from. Counts, not bytes.
-
-    `experts` and `active_experts` are 1 for dense models; `intermediate` is one expert's width.
-    """
-
-    parameters: int
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    max_positions: int
-    tied_embeddings: bool = False
-    experts: int = 1
-    active_experts: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Fit:
     """How training fits on a machine, and what every `auto` became there, with the reason.
 

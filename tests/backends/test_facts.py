@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from backends import registry
-from gateway.core.facts import Confidence, Facts, PriceLine
+from gateway.core.facts import Confidence, Facts, ModelShape, PriceLine
 from tests.backends.made import MANAGED
 
 TODAY = date(2026, 11, 22)
@@ -152,3 +152,23 @@ def test_what_is_not_verified_about_health_data_is_not_granted() -> None:
     assert facts("openai").handles("zero_retention") is not None
     assert facts("compatible").handles("trains_on_data") is None
     assert facts("compatible").models == ()
+
+
+def _parameters(family: str, shape: ModelShape) -> int:
+    """A decoder's parameters, counted from its sizes: embeddings, attention, feed-forward, norms."""
+    query, key_value = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    norms = {"llama": 2, "qwen3": 2, "gemma3": 4}[family] * shape.hidden
+    norms += 0 if family == "llama" else 2 * shape.head_dim  # of queries and keys
+    layer = 2 * shape.hidden * (query + key_value) + 3 * shape.hidden * shape.intermediate + norms
+    embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied_embeddings else 2)
+    return embeddings + shape.layers * layer + shape.hidden
+
+
+def test_the_sizes_stated_of_open_models_count_up_to_their_parameters() -> None:
+    shaped = [model for model in registry.facts("local").models if model.shape]
+    assert len(shaped) >= 10
+    for model in shaped:
+        assert model.shape
+        assert _parameters(model.family, model.shape) == model.parameters == model.shape.parameters, (
+            model.name
+        )

@@ -9,7 +9,8 @@ import pytest
 from cost import fit
 from cost.hours import mean_length
 from cost.memory import adapter_parameters
-from gateway.core.plan import Fit, Machine, ModelShape
+from gateway.core.facts import ModelShape
+from gateway.core.plan import Fit, Machine
 from gateway.core.rows import TokenStats
 from gateway.core.spec import Data, Hyperparameters, JobSpec
 

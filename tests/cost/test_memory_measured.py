@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cost.memory import Precision, activation_bytes
-from gateway.core.plan import ModelShape
+from gateway.core.facts import ModelShape
 
 TOKENS = 512
 SHAPES = {

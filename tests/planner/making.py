@@ -11,9 +11,9 @@ from backends.base import Backend, ProxyCounter
 from backends.ledger import Ledger, files_to_send
 from cost import PriceBook
 from gateway.core.classes import DataClass
-from gateway.core.facts import Facts, Handling, Lifecycle, Lookup, ModelFacts, Offer, PriceLine
+from gateway.core.facts import Facts, Handling, Lifecycle, Lookup, ModelFacts, ModelShape, Offer, PriceLine
 from gateway.core.gate import Attestation
-from gateway.core.plan import CandidateKey, Fit, Machine, ModelShape, ProviderRequest, Translation
+from gateway.core.plan import CandidateKey, Fit, Machine, ProviderRequest, Translation
 from gateway.core.rows import Convert, Converted, DataProfile, Row, ScanSummary, TokenCounter, TokenStats
 from gateway.core.spec import JobSpec
 from gateway.planner import PlanRequest
