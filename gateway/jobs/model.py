@@ -207,11 +207,28 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file sent, or about to be (`uri` None), for one job. Content-addressed."""
+    """A file sent, or about to be (`uri` None), for one job. Content-addressed; `claimed_by` is the job
+    that is deleting it."""
 
     name: str
     sha256: str
     uri: str | None
+    deleted_at: datetime | None = None
+    claimed_by: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """The backend has it, and goes on having it: it was sent, and nobody deletes it."""
+        return self.uri is not None and self.deleted_at is None and self.claimed_by is None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What became of a file that was to be deleted at its backend. `code` is the error's, where it
+    could not be."""
+
+    upload: Upload
+    code: str = ""
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 VERSION_TABLE = "tunegate_version"
-HEAD = "0001"
+HEAD = "0002"
 
 _CENT = Decimal("0.01")
 _MICRO = Decimal("0.000001")
@@ -157,6 +157,9 @@ uploads = Table(
     Column("sha256", String(64), primary_key=True),
     Column("uri", Text),  # null: about to be sent, or sent and the reply lost
     Column("at", UtcTime, nullable=False),
+    Column("claimed_by", String(64)),  # the job that is deleting it: whoever needs these bytes waits
+    Column("deleted_at", UtcTime),
+    Index("uploads_content", "sha256"),
 )
 
 budgets = Table(  # one row per team and month: what racing reservations lock

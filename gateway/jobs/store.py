@@ -18,12 +18,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.errors import JobNotFound, StoreConflict
 from gateway.core.job import Event, JobState, may_move
-from gateway.jobs import budget
+from gateway.jobs import budget, uploads
 from gateway.jobs.codec import from_row, to_row
 from gateway.jobs.database import Database
 from gateway.jobs.lease import holder_is_dead
 from gateway.jobs.model import Caps, Changes, Intent, Job, NewJob, Upload, Wanted, idempotency_key
-from gateway.jobs.schema import events, intents, jobs, reservations, uploads
+from gateway.jobs.schema import events, intents, jobs, reservations
 
 _JOB = select(*(column for column in jobs.c if column.name != "plan"))
 _FINAL = [str(state) for state in JobState if state.final]
@@ -249,7 +249,7 @@ class Store:
         with self._database.write(durable=False) as connection:
             connection.execute(update(jobs).where(mine).values(lease_owner=None, lease_until=None))
 
-    # -- intents and uploads ----------------------------------------------------------------------
+    # -- intents ----------------------------------------------------------------------------------
 
     def intend(self, job: Job, name: str) -> Intent:
         """Commit that a call is about to be made under the job's key, and count the try."""
@@ -280,22 +280,33 @@ class Store:
         with self._database.write() as connection:
             connection.execute(intents.delete().where(_named(job, name)))
 
-    def intend_upload(self, job: Job, name: str, sha256: str) -> None:
-        row = {"job_id": job.id, "name": name, "sha256": sha256, "at": self._clock()}
+    # -- uploads ----------------------------------------------------------------------------------
+
+    def intend_upload(self, job: Job, name: str, sha256: str) -> bool:
+        """Commit that a file is about to be sent; False while the same bytes are being deleted there."""
         with self._database.write() as connection:
-            insert = _dialect(connection).insert(uploads).values(**row)
-            connection.execute(insert.on_conflict_do_nothing())
+            return uploads.intend(connection, job, name, sha256, self._clock())
 
     def record_upload(self, job: Job, name: str, sha256: str, uri: str) -> None:
-        mine = and_(uploads.c.job_id == job.id, uploads.c.name == name, uploads.c.sha256 == sha256)
         with self._database.write() as connection:
-            connection.execute(update(uploads).where(mine).values(uri=uri, at=self._clock()))
+            uploads.sent(connection, job, name, sha256, uri, self._clock())
 
     def uploads(self, job_id: str) -> tuple[Upload, ...]:
-        """Files sent for a job, or about to be; the latest last."""
-        query = select(uploads).where(uploads.c.job_id == job_id).order_by(uploads.c.at)
+        """Files sent for a job, or about to be, deleted ones too; the latest last."""
         with self._database.read() as connection:
-            return tuple(Upload(row.name, row.sha256, row.uri) for row in connection.execute(query))
+            return uploads.of_job(connection, job_id)
+
+    def claim_uploads(self, job: Job) -> tuple[Upload, ...]:
+        """The files of an ended job that are to be deleted at its backend, claimed for that: nobody
+        else needs them, and nobody begins to while they are claimed."""
+        with self._database.write() as connection:
+            return uploads.claim(connection, job)
+
+    def uploads_deleted(self, job: Job, gone: Sequence[Upload] = ()) -> None:
+        """Commit that these are gone at the backend, and end all claims of the job."""
+        with self._database.write() as connection:
+            uploads.deleted(connection, job, gone, self._clock())
+            uploads.unclaim(connection, job)
 
     # -- events -----------------------------------------------------------------------------------
 
