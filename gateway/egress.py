@@ -28,11 +28,13 @@ NONE: Options = {}
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What would go out with a yes: under which job's key, which file, about which job at the backend."""
+    """What would go out with a yes: under which job's key, which file, about which job at the backend, to
+    which model."""
 
     key: str | None = None
     file: ProviderFile | None = None
     ref: RemoteRef | None = None
+    model: str | None = None
 
 
 NOTHING = Sending()
@@ -101,7 +103,7 @@ class Egress:
         max_output_tokens: int,
         options: Options = NONE,
     ) -> tuple[Completion, ...]:
-        with self._admitted(request, Action.INFER, options) as backend:
+        with self._admitted(request, Action.INFER, options, Sending(model=model_ref)) as backend:
             return backend.complete(model_ref, batch, max_output_tokens=max_output_tokens)
 
     def stream(
@@ -114,7 +116,7 @@ class Egress:
         options: Options = NONE,
     ) -> Iterator[str]:
         """Pieces of one answer. The gate is asked here and now, not at the first piece."""
-        with self._admitted(request, Action.INFER, options) as backend:
+        with self._admitted(request, Action.INFER, options, Sending(model=model_ref)) as backend:
             pieces = backend.stream(model_ref, messages, max_output_tokens=max_output_tokens)
         return _classified(backend, pieces)
 
@@ -126,7 +128,7 @@ class Egress:
         *,
         options: Options = NONE,
     ) -> tuple[Score, ...]:
-        with self._admitted(request, Action.INFER, options) as backend:
+        with self._admitted(request, Action.INFER, options, Sending(model=model_ref)) as backend:
             return backend.score(model_ref, examples)
 
     @contextmanager

@@ -55,6 +55,8 @@ class Agreement(Shape):
     expires: Text | None
     scope: Text = ""
     evidence: Text = ""
+    evidence_sha256: Text = ""
+    account: Text = ""
 
 
 class Class(Shape):
@@ -122,8 +124,11 @@ class Remote(Shape):
 
 
 class Artifact(Shape):
+    """What training left; `id` is what its backend calls it, where it can be asked there."""
+
     kind: Text
     sha256: Digest | None
+    id: Text | None = None
 
 
 class Deleted(Shape):
@@ -189,6 +194,8 @@ class Action(Shape):
     data_class: Text
     scanned: bool
     agreements: list[Agreement]
+    approvals: list[Text] = Field(default_factory=list[Text])
+    account: Text = ""
     gate: Answer
 
 

@@ -121,6 +121,8 @@ def action(
         "data_class": str(request.data_class),
         "scanned": request.scanned,
         "agreements": _agreements(request),
+        "approvals": list(request.approvals),
+        "account": request.account,
         "gate": answer.to_json(),
         **more,
     }
@@ -179,7 +181,7 @@ def training_result(
         "hyperparameters": _settings(hyperparameters),
         "evaluation": evaluation,
         "metrics": _numbers(metrics or {}),
-        "artifacts": [{"kind": a.kind, "sha256": a.sha256} for a in artifacts],
+        "artifacts": [{"kind": a.kind, "sha256": a.sha256, "id": a.callable_id} for a in artifacts],
         "estimate": dict(estimate),
         "actual": dict(actual),
     }
@@ -205,7 +207,7 @@ def _place(request: GateRequest) -> dict[str, str]:
 
 
 def _agreements(request: GateRequest) -> list[dict[str, Any]]:
-    """What was attested for this backend, and in force on the day of the question."""
+    """What was attested for this backend, in force on the day and for the action in question."""
     return [
         {
             "kind": each.kind,
@@ -213,9 +215,13 @@ def _agreements(request: GateRequest) -> list[dict[str, Any]]:
             "expires": each.expires and each.expires.isoformat(),
             "scope": each.scope,
             "evidence": each.evidence,
+            "evidence_sha256": each.evidence_sha256,
+            "account": each.account,
         }
         for each in request.attestations
-        if each.backend == request.backend and each.in_force(request.as_of)
+        if each.backend == request.backend
+        and each.in_force(request.as_of)
+        and each.covers(request.action, request.account)
     ]
 
 

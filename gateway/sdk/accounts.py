@@ -109,7 +109,9 @@ class Accounts:
         """Record what the gate said at the door, before anything is sent. What stays on this machine
         is told by the dispatch alone."""
         if answer.allowed is not True:
-            self._once("denial", request, answer, action=str(request.action))
+            job_id, attempt = attempt_of(sending.key) if sending.key else (None, None)
+            denied = {"job_id": job_id, "attempt": attempt, "action": str(request.action)}
+            self._once("denial", request, answer, **denied)
         elif request.action is Action.TRAIN and sending.key is not None:
             self._training[sending.key] = (request, answer)
         elif request.kind == "local":
@@ -117,7 +119,7 @@ class Accounts:
         elif request.action is Action.UPLOAD and sending.key and sending.file:
             self._uploading(request, answer, sending.key, sending.file)
         elif request.action is Action.INFER:
-            self._once("inference", request, answer, model=request.model)
+            self._once("inference", request, answer, model=sending.model or request.model)
         elif request.action is Action.DEPLOY and sending.ref is not None:
             self._once("deployment", request, answer, what="deploy", remote=_remote(sending.ref))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -158,7 +157,7 @@ def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> No
     told_of = subprocess.check_output([sys.executable, "-c", _FULL, str(tmp_path)], cwd=ROOT, text=True)
     assert "nothing was half-written" in told_of
     assert "'ok': True, 'records': 2" in told_of
-    names = sorted(name for name in os.listdir(tmp_path / "records") if name != ".lock")
+    names = sorted(path.name for path in (tmp_path / "records").iterdir() if path.name != ".lock")
     assert names == ["00000001.json", "00000002.json", "keys"]
 
 
