@@ -1,7 +1,7 @@
 """Classes of data, from least to most protected.
 
-The effective class of a dataset is the higher of declared and detected. "Nothing found" never
-lowers anything; what lowers a class is an officer's signed determination, and nothing else.
+"Nothing found" never lowers anything; what lowers a class is an officer's signed determination, and
+nothing else (`effective_class`, the one place where that is written).
 """
 
 from __future__ import annotations
@@ -33,3 +33,23 @@ class DataClass(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
+
+
+def effective_class(
+    declared: DataClass,
+    detected: DataClass | None,
+    *,
+    source: DataClass | None = None,
+    determined: DataClass | None = None,
+) -> DataClass:
+    """The class that counts.
+
+    Args:
+        declared: what the spec says: a floor.
+        detected: what a complete scan found; None where there was none, and then nothing is lowered.
+        source: the class of what the data was scrubbed from: scrubbing alone lowers nothing.
+        determined: what an officer's determination for exactly this data, verified and in force, says.
+    """
+    if determined is not None and detected is not None:
+        return determined
+    return max(declared, detected or declared, source or declared)

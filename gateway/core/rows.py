@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from gateway.core.classes import DataClass
+from gateway.core.classes import DataClass, effective_class
+from gateway.core.review import Lineage, Review
 
 Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "validation", "test"]
@@ -218,6 +219,8 @@ class DataProfile:
     tags: tuple[str, ...] = ()
     purpose: str | None = None
     residency: str = "any"
+    lineage: Lineage | None = None
+    review: Review = field(default_factory=Review)
 
     @property
     def detected(self) -> DataClass | None:
@@ -226,5 +229,15 @@ class DataProfile:
 
     @property
     def effective(self) -> DataClass:
-        """The higher of declared and detected. An incomplete scan lowers nothing."""
-        return max(self.declared, self.detected or self.declared)
+        """The class that counts; see `gateway.core.classes.effective_class`."""
+        determination = self.review.determination
+        return self._effective(determination.to if determination else None)
+
+    @property
+    def undetermined(self) -> DataClass:
+        """The class that counts once no determination does."""
+        return self._effective(None)
+
+    def _effective(self, determined: DataClass | None) -> DataClass:
+        source = self.lineage.source_class if self.lineage else None
+        return effective_class(self.declared, self.detected, source=source, determined=determined)

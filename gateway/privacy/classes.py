@@ -2,15 +2,18 @@
 
 A finding counts when its confidence reaches `THRESHOLD`. One such finding makes its record `pii`;
 `phi` when the record also has health content, or the type itself says "patient". A dataset takes the
-highest class of its records. Finding nothing gives `public`, which lowers nothing: what was declared
-is a floor (see `gateway.core.rows.DataProfile.effective`).
+highest class of its records. Finding nothing gives `public`, which lowers nothing: how detected,
+declared and determined classes make the one that counts is `effective_class`, which stands in core
+because a profile carries it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.core.classes import DataClass
+from gateway.core.classes import DataClass, effective_class
+
+__all__ = ["THRESHOLD", "TYPES", "class_of", "effective_class"]
 
 THRESHOLD = 0.5
 """Confidence from which a finding is reported and raises the class."""
