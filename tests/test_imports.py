@@ -18,11 +18,12 @@ PACKAGES = ("gateway", "backends", "cost")
 
 EVERYTHING = ("gateway", "backends", "cost")
 ADAPTER = ("gateway.core", "backends.base", "backends.facts", "backends.ledger", "backends.sandbox")
+SIGNING = ("gateway.records.envelope", "gateway.records.files", "gateway.records.keys")
 RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
     "gateway.data": ("gateway.core", "gateway.data"),
     "gateway.privacy": ("gateway.core", "gateway.data", "gateway.privacy"),
-    "gateway.policy": ("gateway.core", "gateway.policy"),
+    "gateway.policy": ("gateway.core", "gateway.policy", *SIGNING),
     "gateway.records": ("gateway.core", "gateway.records"),
     "gateway.settings": ("gateway.core", "gateway.policy", "cost.entered"),
     "gateway.planner": (

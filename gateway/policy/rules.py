@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,11 @@ class _Parsed:
 def schema() -> cedarpy.Schema:
     """The shipped schema, parsed once."""
     return cedarpy.Schema.from_str(_schema_text())
+
+
+def schema_sha256() -> str:
+    """What rules were checked against."""
+    return hashlib.sha256(_schema_text().encode()).hexdigest()
 
 
 def shipped_sets() -> tuple[str, ...]:

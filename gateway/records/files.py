@@ -37,6 +37,26 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Put `content` under a name that may be taken: whoever reads it sees the old or the new, whole.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    sync_folder(path.parent)
+
+
 def _give_name(temporary: Path, path: Path) -> None:
     """A hard link, because unlike a rename it fails where the name is taken.
 
