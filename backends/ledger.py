@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gateway.core.spec import Hyperparameters, JobSpec
 # What is only known after staging stands in a request as one of these, until `fill` at submit.
 KEY = "{key}"
 _SHORT_KEY = re.compile(r"\{key:(\d+)\}")
+_HASHED_KEY = re.compile(r"\{key#(\d+)\}")
 
 
 def every_field(spec: JobSpec) -> Iterator[tuple[str, object]]:
@@ -167,12 +169,19 @@ def staged_at(name: str) -> str:
     return f"{{staged:{name}}}"
 
 
+def hashed_key(key: str, length: int) -> str:
+    """The first so many hexadecimal digits of the key's SHA-256: for fields too short for a key, whose
+    own beginning is the same for many jobs (it is `tunegate-` and the time). Twelve digits of a
+    thousand jobs meet by chance once in 560 million times."""
+    return hashlib.sha256(key.encode()).hexdigest()[:length]
+
+
 def fill(body: Any, places: Mapping[str, str], key: str) -> Any:
     """A request body with its placeholders replaced.
 
     Args:
-        body: JSON value; `{staged:<file name>}`, `{key}` and `{key:<n>}` (its first n characters)
-            are replaced wherever a string holds them.
+        body: JSON value; `{staged:<file name>}`, `{key}`, `{key:<n>}` (its first n characters) and
+            `{key#<n>}` (see `hashed_key`) are replaced wherever a string holds them.
         places: file name → the provider's id or URI.
         key: the job's idempotency key.
     """
@@ -180,6 +189,7 @@ def fill(body: Any, places: Mapping[str, str], key: str) -> Any:
         for name, place in places.items():
             body = body.replace(staged_at(name), place)
         short = _SHORT_KEY.sub(lambda match: key[: int(match[1])], body)
+        short = _HASHED_KEY.sub(lambda match: hashed_key(key, int(match[1])), short)
         return short.replace(KEY, key)
     if isinstance(body, Mapping):
         return {name: fill(value, places, key) for name, value in body.items()}  # pyright: ignore[reportUnknownVariableType]
