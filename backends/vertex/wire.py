@@ -6,12 +6,14 @@ real learning rate, a batch size, full or PEFT tuning, and an output folder for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backends.ledger import Ledger, files_to_send, longest_row, staged_at
+from backends.vertex.places import is_loopback
 from backends.vertex.rows import format_of
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation
@@ -34,6 +36,15 @@ class VertexOptions(BaseModel):
         None, pattern=r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
     )
     service_account: str | None = Field(None, pattern=r"^[^@\s]+@[^@\s]+$")
+    base_url: str | None = Field(None, pattern=r"^https?://[^\s?#@]+$", description="the API's address")
+
+    @field_validator("base_url")
+    @classmethod
+    def _sealed(cls, base_url: str | None) -> str | None:
+        """Without encryption only to this machine."""
+        if base_url is not None and base_url.startswith("http:") and not is_loopback(base_url):
+            raise ValueError("must be https, other than on this machine")
+        return base_url
 
 
 # Auto epochs are decided here: the service's own choice is not published, and the bill follows from it.
@@ -48,7 +59,8 @@ ADAPTER_SIZES: Mapping[int, str] = {
 }
 MAX_GEMINI_RANK = 16
 MAX_VALIDATION_ROWS = 5_000
-LABEL = "tunegate-key"
+LABEL = "tunegate_key"  # no dash: filters of lists take names, and a dash begins a negation there
+LABEL_LENGTH = 63
 
 
 def translate(
@@ -69,27 +81,35 @@ def translate(
         tuning["validationDatasetUri"] = staged_at("validation.jsonl")
     body: dict[str, Any] = {
         "parent": f"projects/{options.project or '{options.vertex.project}'}/locations/{target.region}",
-        "tuningJob": _job(spec, model, options, tuning),
+        "tuningJob": _job(spec, target, model, options, tuning),
     }
     _account(spec, model, profile, longest_row(profile, counter), ledger)
     _options(options, target, model, ledger)
     ledger.ours()
-    create = ProviderRequest(f"{'v1beta1' if is_open else 'v1'}.projects.locations.tuningJobs.create", body)
-    return Translation((*(_upload(file, options) for file in files), create), files, ledger.close())
+    create = ProviderRequest(f"{version_of(model)}.projects.locations.tuningJobs.create", body)
+    uploads = (upload(file, options, target.region) for file in files)
+    return Translation((*uploads, create), files, ledger.close())
+
+
+def version_of(model: ModelFacts) -> str:
+    """The version of the API that knows this model's settings."""
+    return "v1beta1" if model.family == "open" else "v1"
 
 
 def _job(
-    spec: JobSpec, model: ModelFacts, options: VertexOptions, tuning: Mapping[str, Any]
+    spec: JobSpec, target: CandidateKey, model: ModelFacts, options: VertexOptions, tuning: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The tuning job. There is no request id: our key is a label, by which the job is found again."""
+    """The tuning job. There is no request id: our key is a label, by which the job is found again. The
+    weights of an open model get a folder of their own, so that no two jobs write to one place."""
     job: dict[str, Any] = {
         "baseModel": model.id,
         "supervisedTuningSpec": dict(tuning),
         "tunedModelDisplayName": spec.name,
-        "labels": {LABEL: "{key:63}"},
+        "labels": {LABEL: f"{{key:{LABEL_LENGTH}}}"},
     }
     if model.family == "open":
-        job["outputUri"] = options.output_uri or f"{_bucket(options)}/tunegate-models"
+        output = options.output_uri or f"{_bucket(options, target.region)}/tunegate-models"
+        job["outputUri"] = f"{output.rstrip('/')}/{{key:16}}"
     if options.kms_key:
         job["encryptionSpec"] = {"kmsKeyName": options.kms_key}
     if options.service_account:
@@ -97,15 +117,17 @@ def _job(
     return job
 
 
-def _bucket(options: VertexOptions) -> str:
-    """The bucket used where the options name none, after the project."""
-    return f"gs://{options.project or '{options.vertex.project}'}-tunegate"
+def _bucket(options: VertexOptions, region: str) -> str:
+    """The bucket used where the options name none: the project's, one for each region, because a bucket
+    lies in one place and a job's data must not leave its own."""
+    project = options.project and re.sub(r"[^a-z0-9-]", "-", options.project)
+    return f"gs://{project or '{options.vertex.project}'}-tunegate-{region}"
 
 
-def _upload(file: ProviderFile, options: VertexOptions) -> ProviderRequest:
+def upload(file: ProviderFile, options: VertexOptions, region: str) -> ProviderRequest:
     """Where the file will lie: named by its content, so that the same bytes are sent once."""
     output = options.output_uri and f"{options.output_uri.rstrip('/')}/tunegate-data"
-    place = options.data_uri or output or f"{_bucket(options)}/tunegate-data"
+    place = options.data_uri or output or f"{_bucket(options, region)}/tunegate-data"
     bucket, _, prefix = place.removeprefix("gs://").partition("/")
     content = file.sha256 or f"{{sha256:{file.name}}}"
     name = "/".join(part for part in (prefix.strip("/"), content, file.name) if part)
