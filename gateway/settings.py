@@ -5,6 +5,7 @@ The only reader of `os.environ`. Everything here is what the person who runs job
 comes from a signed bundle. Credentials are never read: each SDK's own chain finds them.
 
     team = "notes"                          # who asks, where the spec does not say
+    user = "alice"                          # who runs jobs here; default: the account's name
     store = "sqlite:////srv/tunegate/jobs.db"  # default: a file in the home folder
 
     [policy]
@@ -26,11 +27,26 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     signed = 2026-03-01
     expires = 2027-03-01
     evidence = "https://intranet.example/legal/aws-baa.pdf"
+
+    [[approvers]]                           # whose signature counts: `gateway.policy.approvers`
+    name = "bob"
+    roles = ["privacy-officer"]
+    key = "keys/bob.pub"
+
+    [trust]                                 # an officer's bundle in place of all that grants permission
+    key = "officer.pub"                     # a pin in the home folder or the system's stands above this one
+    bundle = "trust.bundle"
+
+    [signing]
+    key = "signer:pkcs11:slot-0"            # what signs records; default: a key made in the home folder
+    passphrase_env = "TUNEGATE_PASSPHRASE"  # where a key's passphrase is, when nobody can be asked
 """
 
 from __future__ import annotations
 
+import getpass
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,9 +61,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cost.entered import Entered, entered_from
 from gateway.core.errors import SettingsError
 from gateway.core.gate import USUAL_SETS, Attestation
-from gateway.policy import attestations_from
+from gateway.policy import Approver, Pin, approvers_from, attestations_from, pin_of
 
 FILE_NAME = "tunegate.toml"
+
+# Where an administrator pins a key for every user of a machine. No variable leads elsewhere: whoever
+# runs jobs sets those.
+SYSTEM_FOLDER = Path(
+    {"darwin": "/Library/Application Support/tunegate", "win32": "C:/ProgramData/tunegate"}.get(
+        sys.platform, "/etc/tunegate"
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,15 @@ class Budgets:
 
     job_usd: Decimal | None = None
     team_month_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What signs records, as `gateway.records.keys` names keys (empty: the home folder's own), and the
+    variable that may hold a key's passphrase."""
+
+    key: str = ""
+    passphrase_env: str = "TUNEGATE_PASSPHRASE"  # noqa: S105 - a variable's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +103,17 @@ class Settings:
     policy_files: tuple[Path, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
     attestations: tuple[Attestation, ...] = ()
+    user: str = ""
+    approvers: tuple[Approver, ...] = ()
+    pin: Pin | None = None
+    signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+    @property
+    def folder(self) -> Path:
+        """What relative names in the settings are meant from."""
+        return self.file.parent if self.file else Path.cwd()
 
     @property
     def jobs_folder(self) -> Path:
@@ -96,8 +138,22 @@ class _Budgets(_Table):
     team_month_usd: Decimal | None = Field(default=None, ge=0)
 
 
+class _Trust(_Table):
+    key: str = Field(min_length=1)
+    bundle: str | None = Field(default=None, min_length=1)
+
+
+class _Signing(_Table):
+    key: str = ""
+    passphrase_env: str = Field(default=Signing().passphrase_env, min_length=1)
+
+
 class _File(_Table):
     team: str = Field(default="default", min_length=1, max_length=64)
+    user: str = Field(default="", max_length=64)
+    trust: _Trust | None = None
+    signing: _Signing = _Signing()
+    approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
@@ -130,7 +186,11 @@ def load_settings(
         policy_sets=table.policy.sets,
         policy_files=_policy_files(file, table.policy.files),
         budgets=Budgets(table.budgets.job_usd, table.budgets.team_month_usd),
-        attestations=attestations_from(table.attestations, place=str(file)),
+        attestations=attestations_from(table.attestations, place=str(file), folder=file.parent),
+        user=table.user,
+        approvers=approvers_from(table.approvers, folder=file.parent, place=str(file)),
+        pin=table.trust and pin_of(table.trust.key, table.trust.bundle, file),
+        signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
         options=table.options,
     )
@@ -138,8 +198,32 @@ def load_settings(
 
 def variable(name: str) -> str | None:
     """One environment variable, for what names its own; None when unset or empty. Never a credential:
-    those each SDK's own chain finds."""
+    those each SDK's own chain finds, and `credential` where there is no SDK with one."""
     return os.environ.get(name) or None
+
+
+def credential(name: str) -> str | None:
+    """One credential from the environment, handed to the one backend whose service no vendor's SDK
+    knows; None when unset or empty. Read when it is used, and kept nowhere."""
+    return os.environ.get(name) or None
+
+
+def secret(name: str) -> str | None:
+    """A passphrase or key that the settings, or whoever runs the command, named a variable for. Never
+    stored or shown."""
+    return os.environ.get(name) or None
+
+
+def account_name() -> str:
+    """The operating system's name for who runs this; no variable can say otherwise where there is one."""
+    if sys.platform != "win32":
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # an account without an entry, as containers have
+            return str(os.getuid())
+    return getpass.getuser()
 
 
 def _prices(file: Path, table: _File) -> Entered:

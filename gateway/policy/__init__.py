@@ -11,28 +11,44 @@ again with one thing changed.
 
 from __future__ import annotations
 
-from gateway.policy.attestations import attestations_from, check_known
+from gateway.policy.approvers import Approver, approvers_from
+from gateway.policy.attestations import attestations_from, check_known, expiring
+from gateway.policy.bundle import Bundle, Untrusted, sign_bundle
 from gateway.policy.cases import CaseResult, try_cases
 from gateway.policy.changes import Change, smallest_changes
 from gateway.policy.explain import Explanation, explain
 from gateway.policy.gate import CedarGate, load_gate
 from gateway.policy.rules import PolicyProblem, Rule, check, shipped_sets
 from gateway.policy.steps import known_agreements
+from gateway.policy.trust import Pin, TrustState, find_pin, gate_of, open_state, pin_of, watched
 
 __all__ = [
+    "Approver",
+    "Bundle",
     "CaseResult",
     "CedarGate",
     "Change",
     "Explanation",
+    "Pin",
     "PolicyProblem",
     "Rule",
+    "TrustState",
+    "Untrusted",
+    "approvers_from",
     "attestations_from",
     "check",
     "check_known",
+    "expiring",
     "explain",
+    "find_pin",
+    "gate_of",
     "known_agreements",
     "load_gate",
+    "open_state",
+    "pin_of",
     "shipped_sets",
+    "sign_bundle",
     "smallest_changes",
     "try_cases",
+    "watched",
 ]

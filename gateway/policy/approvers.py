@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,6 +20,9 @@ from gateway.core.errors import SettingsError
 from gateway.records.keys import public_keys
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+
+
+Read = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,22 @@ class _Row(BaseModel):
 
 
 def approvers_from(
-    table: Sequence[Mapping[str, Any]], *, read: Callable[[str], str | None], place: str
+    table: Sequence[Mapping[str, Any]], *, place: str, folder: Path, read: Read | None = None
 ) -> tuple[Approver, ...]:
     """The approvers of a table, in its order.
 
     Args:
-        read: the text of a key file, as the table names it; None where there is none.
+        folder: where key files are meant from.
+        read: the text of a key file, as the table names it, where that is not in the folder.
 
     Raises:
         SettingsError: a row has a wrong field, a key that is none, or a name twice; all at once.
     """
+
+    def beside(name: str) -> str | None:
+        return _read(folder / name)
+
+    text_of = read or beside
     found: dict[str, Approver] = {}
     problems: list[str] = []
     for number, row in enumerate(table, start=1):
@@ -66,7 +76,7 @@ def approvers_from(
                 for item in error.errors(include_url=False, include_input=False)
             ]
             continue
-        keys = public_keys(read(checked.key) or "")
+        keys = public_keys(text_of(checked.key) or "")
         if not keys:
             problems.append(f"approvers[{number}].key: not a readable file of Ed25519 public keys in PEM")
         if checked.name in found:
@@ -75,3 +85,10 @@ def approvers_from(
     if problems:
         raise SettingsError("; ".join(problems), place=place, fix="an approver has name, roles and key")
     return tuple(found.values())
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -206,7 +206,9 @@ def _bundle(
         book=rules_of({f"{place}: {name}": text for name, text in policies.items()}),
         rules=(*contents.sets, *own),
         attestations=attestations_from(contents.attestations, place=f"{place}: {CONTENTS}", folder=folder),
-        approvers=approvers_from(contents.approvers, read=said.files.get, place=f"{place}: {CONTENTS}"),
+        approvers=approvers_from(
+            contents.approvers, place=f"{place}: {CONTENTS}", folder=folder, read=said.files.get
+        ),
         determinations={
             name.split("/")[-1]: text.encode()
             for name, text in said.files.items()

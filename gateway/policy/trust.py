@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -151,6 +152,13 @@ def find_pin(*, system: Path, home: Path, settings: Pin | None) -> Pin | None:
         return None
     bundle = next((pin.bundle for pin in pins if pin.bundle is not None), None)
     return Pin(pins[0].place, pins[0].keys, bundle)
+
+
+def pin_of(key: str, bundle: str | None, file: Path) -> Pin:
+    """The pin of a settings file: `key` is a file of public keys or their PEM text itself."""
+    text = key if key.startswith("-----BEGIN") else _text_of(file.parent / Path(key).expanduser()) or ""
+    where = file.parent / Path(bundle).expanduser() if bundle else None
+    return Pin(f"[trust] in {file}", public_keys(text), where)
 
 
 def write_pin(home: Path, key_pem: str, bundle: Path) -> None:
