@@ -80,6 +80,7 @@ class _Model(_Table):
     max_rows: int | None = None
     limits_include_validation: bool = False
     tools: bool = False
+    inference_id: str | None = None
     parameters: int | None = None
     shape: _Shape | None = None
 

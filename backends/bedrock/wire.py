@@ -15,11 +15,16 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backends.bedrock.rows import format_of
-from backends.ledger import KEY, Ledger, files_to_send, longest_row, staged_at
+from backends.ledger import KEY, Ledger, files_to_send, fill, longest_row, staged_at
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
+
+
+# A bucket lies in one region, and a job reads only from its own: `{region}` names one for each.
+_REGION = "{region}"
+_S3_URI = r"^s3://([a-z0-9.-]|\{region\}){3,63}(/.*)?$"
 
 
 class BedrockOptions(BaseModel):
@@ -33,15 +38,16 @@ class BedrockOptions(BaseModel):
         description="role Bedrock reads and writes the buckets with",
     )
     output_uri: str | None = Field(
-        None, pattern=r"^s3://[a-z0-9.-]{3,63}(/.*)?$", description="where the job leaves its metrics"
+        None, pattern=_S3_URI, description="where the job leaves its metrics; {region} is the job's region"
     )
     data_uri: str | None = Field(
-        None,
-        pattern=r"^s3://[a-z0-9.-]{3,63}(/.*)?$",
-        description="where rows are staged; else beside output_uri",
+        None, pattern=_S3_URI, description="where rows are staged; else beside output_uri"
     )
     kms_key: str | None = Field(
-        None, min_length=1, max_length=2048, description="key the tuned model is encrypted with"
+        None,
+        min_length=1,
+        max_length=2048,
+        description="key the staged rows and the tuned model are encrypted with",
     )
     subnet_ids: list[str] = Field(default_factory=list[str], max_length=16)
     security_group_ids: list[str] = Field(default_factory=list[str], max_length=5)
@@ -67,6 +73,7 @@ _NOVA = Ranges(epochs=(1, 5), default_epochs=2, rate=(1e-6, 1e-4), takes_batch_o
 _LLAMA = Ranges(epochs=(1, 10), default_epochs=5, rate=(5e-6, 0.1), takes_batch_of_one=True)
 # A family that is absent has no published hyperparameters.
 RANGES: Mapping[str, Ranges] = {"nova": _NOVA, "llama-3.1": _LLAMA, "llama-3.2": _LLAMA}
+_JOB_NAME = "{key:63}"
 NOT_PUBLISHED = "the service publishes no such setting for this model, so none is sent"
 
 
@@ -85,31 +92,31 @@ def translate(
         model.family == "nova-2"
     ):  # it takes a validation set and does not use it: do not send rows for nothing
         files = tuple(file for file in files if file.split == "train")
-    body = _job(spec, model, options)
+    body = _job(spec, model, options, target.region)
     if hyper := _hyperparameters(spec, model, ledger):
         body["hyperParameters"] = hyper
     if any(file.split == "validation" for file in files):
         body["validationDataConfig"] = {"validators": [{"s3Uri": staged_at("validation.jsonl")}]}
     _account(spec, model, profile, longest_row(profile, counter), ledger)
     requests = (
-        *(_upload(file, options) for file in files),
+        *(upload(file, options, target.region) for file in files),
         ProviderRequest("CreateModelCustomizationJob", body),
     )
     return Translation(requests, files, ledger.close())
 
 
-def _job(spec: JobSpec, model: ModelFacts, options: BedrockOptions) -> dict[str, Any]:
+def _job(spec: JobSpec, model: ModelFacts, options: BedrockOptions, region: str) -> dict[str, Any]:
     """The request without its hyperparameters. The name is made from the key, so that the job is
     found by name after a crash; the token makes a repeated request harmless."""
     body: dict[str, Any] = {
-        "jobName": "tunegate-{key:40}",
-        "customModelName": f"{model_name(spec.name)}-{{key:12}}",
+        "jobName": _JOB_NAME,
+        "customModelName": f"{model_name(spec.name)}-{{key#12}}",
         "roleArn": options.role_arn or "{options.bedrock.role_arn}",
         "clientRequestToken": KEY,
         "baseModelIdentifier": model.id,
         "customizationType": "FINE_TUNING",
         "trainingDataConfig": {"s3Uri": staged_at("train.jsonl")},
-        "outputDataConfig": {"s3Uri": options.output_uri or "{options.bedrock.output_uri}"},
+        "outputDataConfig": {"s3Uri": at(options.output_uri, region) or "{options.bedrock.output_uri}"},
     }
     if options.kms_key:
         body["customModelKmsKeyId"] = options.kms_key
@@ -127,13 +134,27 @@ def model_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name)[:50].strip("-")
 
 
-def _upload(file: ProviderFile, options: BedrockOptions) -> ProviderRequest:
+def job_name(key: str) -> str:
+    """The name of the job submitted under that key."""
+    return str(fill(_JOB_NAME, {}, key))
+
+
+def at(uri: str | None, region: str) -> str | None:
+    """A place of the options as it is in that region."""
+    return uri and uri.replace(_REGION, region)
+
+
+def upload(file: ProviderFile, options: BedrockOptions, region: str) -> ProviderRequest:
     """Where the file will lie: named by its content, so that the same bytes are sent once."""
-    place = options.data_uri or (options.output_uri and f"{options.output_uri.rstrip('/')}/tunegate-data")
+    output = at(options.output_uri, region)
+    place = at(options.data_uri, region) or (output and f"{output.rstrip('/')}/tunegate-data")
     bucket, _, prefix = (place or "{options.bedrock.output_uri}").removeprefix("s3://").partition("/")
     content = file.sha256 or f"{{sha256:{file.name}}}"
     key = "/".join(part for part in (prefix.strip("/"), content, file.name) if part)
-    return ProviderRequest("PutObject", {"Bucket": bucket, "Key": key})
+    body = {"Bucket": bucket, "Key": key}
+    if options.kms_key:  # else the bucket's own default encryption
+        body |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": options.kms_key}
+    return ProviderRequest("PutObject", body)
 
 
 def _hyperparameters(spec: JobSpec, model: ModelFacts, ledger: Ledger) -> dict[str, str]:

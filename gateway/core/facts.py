@@ -39,6 +39,7 @@ A facts file, in full:
     limits_include_validation = false    # are min_rows and max_rows of both files together
     tokenizer = "proxy:nova"             # o200k_base | cl100k_base | hf | proxy:<name>
     tools = false                        # may rows carry tools
+    inference_id = "amazon.nova-micro-v1:0"  # what the base is called as to answer; absent: see the room
     parameters = 8030261248              # count, where known
     shape = {layers = 32, hidden = 4096, …}  # see `ModelShape`, without parameters; open models only
     source = "aws-ft"
@@ -174,6 +175,7 @@ class ModelFacts:
     max_rows: int | None = None
     limits_include_validation: bool = False
     tools: bool = False
+    inference_id: str | None = None
     parameters: int | None = None
     shape: ModelShape | None = None
 
