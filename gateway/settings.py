@@ -40,6 +40,9 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [signing]
     key = "signer:pkcs11:slot-0"            # what signs records; default: a key made in the home folder
     passphrase_env = "TUNEGATE_PASSPHRASE"  # where a key's passphrase is, when nobody can be asked
+
+    [records]
+    keep_years = 6                          # how long signed records are kept; default: HIPAA's six years
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ from gateway.core.gate import USUAL_SETS, Attestation
 from gateway.policy import Approver, Pin, approvers_from, attestations_from, pin_of
 
 FILE_NAME = "tunegate.toml"
+KEEP_YEARS = 6  # 45 CFR 164.316(b)(2)(i): six years from when it was made, or was last in effect
 
 # Where an administrator pins a key for every user of a machine. No variable leads elsewhere: whoever
 # runs jobs sets those.
@@ -108,6 +112,7 @@ class Settings:
     pin: Pin | None = None
     signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
+    keep_years: int = KEEP_YEARS
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @property
@@ -148,11 +153,16 @@ class _Signing(_Table):
     passphrase_env: str = Field(default=Signing().passphrase_env, min_length=1)
 
 
+class _Records(_Table):
+    keep_years: int = Field(default=KEEP_YEARS, ge=0, le=100)
+
+
 class _File(_Table):
     team: str = Field(default="default", min_length=1, max_length=64)
     user: str = Field(default="", max_length=64)
     trust: _Trust | None = None
     signing: _Signing = _Signing()
+    records: _Records = _Records()
     approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
     policy: _Policy = _Policy()
@@ -192,6 +202,7 @@ def load_settings(
         pin=table.trust and pin_of(table.trust.key, table.trust.bundle, file),
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
+        keep_years=table.records.keep_years,
         options=table.options,
     )
 
@@ -203,14 +214,8 @@ def variable(name: str) -> str | None:
 
 
 def credential(name: str) -> str | None:
-    """One credential from the environment, handed to the one backend whose service no vendor's SDK
-    knows; None when unset or empty. Read when it is used, and kept nowhere."""
-    return os.environ.get(name) or None
-
-
-def secret(name: str) -> str | None:
-    """A passphrase or key that the settings, or whoever runs the command, named a variable for. Never
-    stored or shown."""
+    """One credential from the environment: for the one backend whose service no vendor's SDK knows, and
+    for signing keys and their passphrases. None when unset or empty. Read when used, and kept nowhere."""
     return os.environ.get(name) or None
 
 

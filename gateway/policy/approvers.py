@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from gateway.core.errors import SettingsError
-from gateway.records.keys import public_keys
+
+if TYPE_CHECKING:  # no command loads cryptography that needs no key
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 
@@ -76,7 +77,7 @@ def approvers_from(
                 for item in error.errors(include_url=False, include_input=False)
             ]
             continue
-        keys = public_keys(text_of(checked.key) or "")
+        keys = _keys(text_of(checked.key) or "")
         if not keys:
             problems.append(f"approvers[{number}].key: not a readable file of Ed25519 public keys in PEM")
         if checked.name in found:
@@ -85,6 +86,12 @@ def approvers_from(
     if problems:
         raise SettingsError("; ".join(problems), place=place, fix="an approver has name, roles and key")
     return tuple(found.values())
+
+
+def _keys(text: str) -> Mapping[str, Ed25519PublicKey]:
+    from gateway.records.keys import public_keys
+
+    return public_keys(text)
 
 
 def _read(path: Path) -> str | None:

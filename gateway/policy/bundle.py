@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.core.errors import SettingsError
@@ -32,8 +31,11 @@ from gateway.core.gate import USUAL_SETS, Attestation
 from gateway.policy.approvers import Approver, approvers_from
 from gateway.policy.attestations import attestations_from
 from gateway.policy.rules import RuleBook, rules_of, schema_sha256, set_path
-from gateway.records.envelope import STATEMENT_TYPE, Unverified, seal, sha256, signed_payload
-from gateway.records.keys import Signer
+
+if TYPE_CHECKING:  # no command loads cryptography that needs no key
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from gateway.records.keys import Signer
 
 PREDICATE = "https://tunegate.example/predicate/trust-bundle/v1"
 CONTENTS = "trust.toml"
@@ -106,6 +108,8 @@ def sign_bundle(folder: Path, key: Signer, *, number: int, issued: datetime, exp
         SettingsError: something in the folder is wrong, as it would be when the bundle is read; or it
             would never hold.
     """
+    from gateway.records.envelope import seal
+
     contents = _contents(_text(folder / CONTENTS) or "", str(folder / CONTENTS))
     names = sorted({path for part in _PARTS for path in folder.glob(part) if path.is_file()})
     own = {path.relative_to(folder).as_posix(): _text(path) for path in (folder / CONTENTS, *names)}
@@ -142,6 +146,8 @@ def open_bundle(content: bytes, keys: Mapping[str, Ed25519PublicKey], *, place: 
     Raises:
         Untrusted: it is not signed by one of the keys, was altered, or does not say what a bundle says.
     """
+    from gateway.records.envelope import STATEMENT_TYPE, Unverified, sha256, signed_payload
+
     opened = signed_payload(content, keys)
     if isinstance(opened, Unverified):
         raise Untrusted(f"the trust bundle {opened.text}", place=place)
@@ -165,6 +171,8 @@ def open_bundle(content: bytes, keys: Mapping[str, Ed25519PublicKey], *, place: 
 
 
 def _statement(bundle: Bundle, files: Mapping[str, str]) -> dict[str, Any]:
+    from gateway.records.envelope import STATEMENT_TYPE, sha256
+
     return {
         "_type": STATEMENT_TYPE,
         "subject": [

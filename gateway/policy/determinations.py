@@ -134,7 +134,7 @@ def review(
         documents: the signed files, by name.
         approvers: whose signature counts.
     """
-    absent: list[str] = []
+    absent: list[tuple[bool, str]] = []  # whether it is about exactly this data, and why it is none
     determined: list[Determination] = []
     dismissed: set[Place] = set()
     for name, content in sorted(documents.items()):
@@ -143,14 +143,17 @@ def review(
             continue
         found = _standing(content, approvers, about, on)
         if isinstance(found, str):
-            absent.append(f"{name}: {found}")
+            exact = said is None or said.get("data_hash") == about.data_hash
+            absent.append((exact, f"{name}: {found}"))
         elif isinstance(found, Dismissed):
             dismissed |= set(found.findings)
         else:
             determined.append(found)
     # Signed on one day, the stricter counts.
     latest = max(determined, key=lambda each: (each.signed, each.to), default=None)
-    return Review(latest, absent=tuple(absent)), frozenset(dismissed)
+    # Once one holds, what was signed about earlier states of the data is of no interest.
+    told = tuple(text for exact, text in absent if exact or latest is None)
+    return Review(latest, absent=told), frozenset(dismissed)
 
 
 def _standing(

@@ -19,17 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.errors import RecordError
 from gateway.core.gate import Attestation, Ground, Trust
 from gateway.policy.approvers import Approver
 from gateway.policy.bundle import Bundle, Untrusted, open_bundle
 from gateway.policy.gate import CedarGate, Standing, load_gate
-from gateway.records.files import replace_file, writing
-from gateway.records.keys import public_keys
+
+if TYPE_CHECKING:  # no command loads cryptography that needs no key
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PUBLIC, BUNDLE = "trust.pub", "trust.bundle"
 _PIN, _SEEN = "pin.json", "seen.json"
@@ -131,6 +130,8 @@ def remember(bundle: Bundle, pin: Pin, folder: Path) -> None:
         Untrusted: it is older, or another one bears its number.
         RecordError: what was seen cannot be read or written.
     """
+    from gateway.records.files import replace_file, writing
+
     with writing(folder, "what was seen of trust bundles cannot be kept"):
         seen = _seen(folder / _SEEN)
         number, digest = max((each for key, each in seen.items() if key in pin.keys), default=(0, ""))
@@ -158,7 +159,7 @@ def pin_of(key: str, bundle: str | None, file: Path) -> Pin:
     """The pin of a settings file: `key` is a file of public keys or their PEM text itself."""
     text = key if key.startswith("-----BEGIN") else _text_of(file.parent / Path(key).expanduser()) or ""
     where = file.parent / Path(bundle).expanduser() if bundle else None
-    return Pin(f"[trust] in {file}", public_keys(text), where)
+    return Pin(f"[trust] in {file}", _keys(text), where)
 
 
 def write_pin(home: Path, key_pem: str, bundle: Path) -> None:
@@ -167,6 +168,8 @@ def write_pin(home: Path, key_pem: str, bundle: Path) -> None:
     Raises:
         RecordError: it cannot be written.
     """
+    from gateway.records.files import replace_file, writing
+
     folder = home / "trust"
     with writing(folder, "the pin cannot be written"):
         content = json.dumps({"keys": key_pem, "bundle": str(bundle.absolute())}, indent=2)
@@ -202,7 +205,7 @@ def _system_pin(folder: Path) -> Pin | None:
     if text is None:
         return None
     bundle = folder / BUNDLE
-    return Pin(str(folder / PUBLIC), public_keys(text), bundle if _text_of(bundle) is not None else None)
+    return Pin(str(folder / PUBLIC), _keys(text), bundle if _text_of(bundle) is not None else None)
 
 
 def _home_pin(home: Path) -> Pin | None:
@@ -213,9 +216,15 @@ def _home_pin(home: Path) -> Pin | None:
         if os.name == "posix" and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return Pin(str(path), {})  # others could have written it
         said = json.loads(path.read_bytes())
-        return Pin(str(path), public_keys(said["keys"]), Path(said["bundle"]))
+        return Pin(str(path), _keys(said["keys"]), Path(said["bundle"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Pin(str(path), {})
+
+
+def _keys(pem: str) -> Mapping[str, Ed25519PublicKey]:
+    from gateway.records.keys import public_keys
+
+    return public_keys(pem)
 
 
 def _text_of(path: Path) -> str | None:
