@@ -63,13 +63,13 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Abort
 
 
-def parse_day(text: str | None) -> date | None:
+def parse_day(text: str | None, option: str = "--as-of") -> date | None:
     if text is None:
         return None
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
     except ValueError:
-        raise SpecError(f"{text!r} is not a day", place="--as-of", fix="write it as 2026-11-22") from None
+        raise SpecError(f"{text!r} is not a day", place=option, fix="write it as 2026-11-22") from None
 
 
 @contextmanager

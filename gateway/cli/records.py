@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import views
-from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, print_json
+from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, out, parse_day, print_json
 
 app = typer.Typer(help="records: verify, show and export the signed account", no_args_is_help=True)
 
@@ -16,28 +16,51 @@ app = typer.Typer(help="records: verify, show and export the signed account", no
 @app.command("verify")
 def verify(
     context: typer.Context,
-    head: Annotated[
-        str | None, typer.Option(help="a head exported earlier, `SEQ:SHA256`: shows a cut tail")
+    export: Annotated[
+        Path | None, typer.Argument(help="an export, from any machine; default: this home's account")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="a head kept elsewhere: shows a cut tail", metavar="SEQ:SHA256")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="believe this key alone, and those it named: its id, or a file with its public half"
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every signature and the chain. Exit 1 when a record was edited, removed or reordered.
+    """Check every signature and the chain. Exit 1 when a record was edited, removed, reordered or cut off.
 
-    Without --head, prints the head as it is now, to be kept elsewhere.
+    Without --against, prints the head as it is now, to be kept elsewhere.
 
     Example: tunegate records verify
     """
-    report = gateway_of(context).records.verify(head)
+    report = gateway_of(context).records.verify(export, against=against, keys=key or ())
     if as_json:
         print_json(report.to_json())
-    else:
-        for problem in report.problems:
-            out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
-        err.print(f"{report.records} records, {'all verify' if report.ok else 'NOT intact'}", highlight=False)
-        if report.ok and report.head and not report.anchored:
-            typer.echo(str(report.head))
-            hint("a cut tail shows only against a head that was kept elsewhere: `--head SEQ:SHA256`")
+        raise typer.Exit(0 if report.ok else 1)
+    for problem in report.problems:
+        out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+    for note in report.notes:
+        hint(f"note: {note}")
+    err.print(f"{report.records} records, {'all verify' if report.ok else 'NOT intact'}", highlight=False)
+    if report.ok and report.head and not report.anchored:
+        typer.echo(str(report.head))
+        hint("a cut tail shows only against a head that was kept elsewhere: `--against SEQ:SHA256`")
+    if export is not None and not key:
+        hint("an export vouches for itself: `--key ID` says whose it must be")
     raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command("head")
+def head(context: typer.Context) -> None:
+    """Print the last record's number and hash, to be kept where nobody here can change it.
+
+    Example: tunegate records head
+    """
+    found = gateway_of(context).records.head()
+    typer.echo(found) if found else hint("there is no record yet")
 
 
 @app.command("show")
@@ -59,10 +82,45 @@ def show(
 @app.command("export")
 def export(
     context: typer.Context,
-    to: Annotated[Path, typer.Argument(help="file to write, JSON Lines", metavar="FILE")],
+    to: Annotated[Path, typer.Option("--out", help="file to write: .zip, or .jsonl for the records alone")],
+    start: Annotated[
+        str | None, typer.Option("--from", help="first day of the summary", metavar="YYYY-MM-DD")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="last day of the summary", metavar="YYYY-MM-DD")
+    ] = None,
+    data_class: Annotated[
+        str | None, typer.Option("--class", help="summarise datasets of this class alone", metavar="CLASS")
+    ] = None,
 ) -> None:
-    """Write every envelope as JSON Lines, and print the head to anchor elsewhere.
+    """Write the account, a summary of a period and what an auditor needs to check it on another machine.
+    Prints the head, to be kept apart from it.
 
-    Example: tunegate records export records.jsonl
+    Example: tunegate records export --from 2026-07-01 --to 2026-09-30 --class phi --out q3.zip
     """
-    typer.echo(gateway_of(context).records.export(to))
+    first, last = parse_day(start, "--from"), parse_day(end, "--to")
+    records = gateway_of(context).records
+    typer.echo(records.export(to, start=first, end=last, data_class=data_class))
+    hint("keep this head apart from the file: it shows a tail that was cut")
+
+
+@app.command("prune")
+def prune(
+    context: typer.Context,
+    before: Annotated[
+        str | None, typer.Option(help="an earlier day than the settings' `keep_years`", metavar="YYYY-MM-DD")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Remove records older than they must be kept. A signed record stays in their stead, so that the
+    account still verifies; nothing younger is ever removed.
+
+    Example: tunegate records prune
+    """
+    records, day = gateway_of(context).records, parse_day(before, "--before")
+    number = records.prunable(day)
+    if not number:
+        hint("no record is old enough to be removed")
+        return
+    confirm(f"Remove {number} records for good?", yes=yes)
+    typer.echo(f"{records.prune(day)} records removed")

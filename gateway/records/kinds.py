@@ -18,6 +18,7 @@ from gateway.core.errors import RecordError
 
 LONGEST_TEXT = 1_000
 _BASE = "https://tunegate.example/predicate"
+EXPORTED = f"{_BASE}/export/v1"  # the manifest of an export; no record of the account
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]

@@ -22,11 +22,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core.errors import RecordError
-from gateway.records.chain import export_lines
 from gateway.records.envelope import NO_PREVIOUS, STATEMENT_TYPE, Record, Unverified, open_, seal, sha256
-from gateway.records.files import set_aside, unwritable, write_new, writing
+from gateway.records.files import set_aside, write_new, writing
 from gateway.records.keys import Signer
-from gateway.records.kinds import KINDS, check_predicate, kind_of
+from gateway.records.kinds import EXPORTED, KINDS, check_predicate, kind_of
 from gateway.records.verify import Head, VerifyReport, is_torn, keys_by_id, verify_chain
 
 _NAME = re.compile(r"(\d{8,})\.json")
@@ -133,16 +132,10 @@ class RecordLog:
         Raises:
             RecordError: `before` is later than that, the account is damaged, or it cannot be written.
         """
-        limit = years_before(self._clock(), keep_years)
-        if before > limit:
-            raise RecordError(
-                f"records are kept for {keep_years} years: nothing after {limit:%Y-%m-%d} may be removed",
-                fix="name an earlier day, or change `keep_years` under `[records]` in tunegate.toml",
-            )
         with writing(self.folder, "records cannot be removed"):
             if not self.verify().ok:
                 raise RecordError("a damaged account is not pruned", fix="see `tunegate records verify`")
-            old = self._older(before)
+            old = self.older(before, keep_years=keep_years)
             if not old:
                 return None
             last = old[-1]
@@ -162,13 +155,22 @@ class RecordLog:
                     entry.path.unlink()
         return ref
 
-    def _older(self, before: datetime) -> list[Entry]:
-        """The unbroken beginning of the account that is older; empty where only rotations are left of it."""
-        old: list[Entry] = []
-        for entry in self.entries():
-            if datetime.fromisoformat(entry.at) >= before:
-                break
-            old.append(entry)
+    def older(self, before: datetime, *, keep_years: int) -> list[Entry]:
+        """The unbroken beginning of the account that `prune` would remove; empty where only rotations of
+        keys are left of it.
+
+        Raises:
+            RecordError: `before` is later than the years that records are to be kept.
+        """
+        limit = years_before(self._clock(), keep_years)
+        if before > limit:
+            raise RecordError(
+                f"records are kept for {keep_years} years: nothing after {limit:%Y-%m-%d} may be removed",
+                fix="name an earlier day, or change `keep_years` under `[records]` in tunegate.toml",
+            )
+        entries = list(self.entries())
+        young = (at for at, entry in enumerate(entries) if datetime.fromisoformat(entry.at) >= before)
+        old = entries[: next(young, len(entries))]
         return old if any(entry.kind != "key_rotation" for entry in old) else []
 
     def _append(self, kind: str, described: list[dict[str, Any]], predicate: Mapping[str, Any]) -> RecordRef:
@@ -213,7 +215,7 @@ class RecordLog:
             pinned: ids of the keys to believe, with those they named as successors; None believes all
                 keys kept beside the records.
         """
-        report = verify_chain(self._contents(), self._keys(), head, pinned=pinned)
+        report = verify_chain(self.contents(), self._keys(), head, pinned=pinned)
         torn = sorted(path.name for path in self.folder.glob("*.torn")) if self.folder.is_dir() else []
         notes = (f"{name} ended in its middle after a crash, and was put aside" for name in torn)
         return replace(report, notes=(*report.notes, *notes))
@@ -272,21 +274,21 @@ class RecordLog:
             entry = self._seen[mark] = _entry(place, path, content, open_(content, keys))
         return entry
 
-    def export(self, to: Path) -> Head | None:
-        """Write the account as JSON Lines: first schema, head and public keys, then every record.
+    def records(self) -> tuple[Record, ...]:
+        """Every record that verifies, in order."""
+        keys = self._keys()
+        opened = (open_(content, keys) for _, content in sorted(self.contents().items()))
+        return tuple(each for each in opened if isinstance(each, Record))
 
-        Returns:
-            The head, to be kept apart from the export: `verify_export` wants both.
-
-        Raises:
-            RecordError: the file exists or cannot be written.
-        """
-        head = self.head()
-        try:
-            write_new(to, b"".join(export_lines(self._contents(), self._pems(), head)))
-        except OSError as error:
-            raise unwritable(to, "the export cannot be written", error) from None
-        return head
+    def seal_manifest(self, files: Mapping[str, str], said: Mapping[str, Any]) -> bytes:
+        """A signed list of an export's files: name → SHA-256. It is no record of the account."""
+        statement = {
+            "_type": STATEMENT_TYPE,
+            "subject": _subjects(list(files.items())),
+            "predicateType": EXPORTED,
+            "predicate": dict(said),
+        }
+        return seal(statement, self._key)
 
     def _keep(self, key: Signer) -> None:
         """The public half of a key that signs here, or will."""
@@ -297,9 +299,10 @@ class RecordLog:
             write_new(path, key.public_pem.encode())
 
     def _keys(self) -> dict[str, Ed25519PublicKey]:
-        return keys_by_id(tuple(self._pems().values()))
+        return keys_by_id(tuple(self.pems().values()))
 
-    def _pems(self) -> dict[str, str]:
+    def pems(self) -> dict[str, str]:
+        """The keyring: public keys in PEM, by id."""
         folder = self.folder / "keys"
         return {
             path.stem: path.read_text(encoding="ascii", errors="replace") for path in folder.glob("*.pem")
@@ -312,7 +315,8 @@ class RecordLog:
             int(found[1]): path for path in self.folder.iterdir() if (found := _NAME.fullmatch(path.name))
         }
 
-    def _contents(self) -> dict[int, bytes]:
+    def contents(self) -> dict[int, bytes]:
+        """Every record's bytes, by the number it is filed under."""
         return {place: self._read(path) for place, path in self._places().items()}
 
     def _read(self, path: Path) -> bytes:

@@ -222,7 +222,7 @@ def keys_by_id(pems: Collection[str]) -> dict[str, Ed25519PublicKey]:
     return {key_id(key): key for pem in pems if (key := public_key(pem)) is not None}
 
 
-def _ids(pinned: Collection[str]) -> set[str] | None:
+def pinned_ids(pinned: Collection[str]) -> set[str] | None:
     """Ids of pinned keys, each given as an id or in PEM; None where none was."""
     given = keys_by_id([each for each in pinned if "BEGIN" in each])
     return {*given, *(each.strip() for each in pinned if "BEGIN" not in each)} if pinned else None
@@ -438,7 +438,7 @@ class Export:
         Args:
             pinned: the only keys to believe, with those they named: each an id, or a public key in PEM.
         """
-        report = verify_chain(self.places, self.keys(pinned), head or self.head, pinned=_ids(pinned))
+        report = verify_chain(self.places, self.keys(pinned), head or self.head, pinned=pinned_ids(pinned))
         return replace(report, anchored=head is not None)
 
     def keys(self, more: Collection[str]) -> dict[str, Ed25519PublicKey]:
@@ -476,7 +476,8 @@ def read_files(path: Path) -> dict[str, bytes]:
     """
     try:
         if path.is_dir():
-            return {each.name: each.read_bytes() for each in path.iterdir() if each.is_file()}
+            found = [each for each in path.rglob("*") if each.is_file()]
+            return {each.relative_to(path).as_posix(): each.read_bytes() for each in found}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as zipped:
                 return {name: zipped.read(name) for name in zipped.namelist()}
@@ -499,7 +500,7 @@ def verify_files(
     report = export.verify(head, pinned)
     if MANIFEST not in files:
         return report
-    believed, _ = _believed(export.places, export.keys(pinned), _ids(pinned))
+    believed, _ = _believed(export.places, export.keys(pinned), pinned_ids(pinned))
     return replace(report, problems=(*report.problems, *_changed_files(files, believed)))
 
 
@@ -509,10 +510,10 @@ def _changed_files(files: Mapping[str, bytes], keys: Keys) -> Iterator[Problem]:
         yield Problem(0, signed.code, f"{MANIFEST} {signed.text}")
         return
     stated = {each["name"]: each["digest"]["sha256"] for each in json.loads(signed[0])["subject"]}
-    for name in sorted({*stated, *files} - {MANIFEST}):
+    for name in sorted(stated):
         if name not in files:
             yield Problem(0, "removed", f"{name} is not there")
-        elif name in stated and sha256(files[name]) != stated[name]:
+        elif sha256(files[name]) != stated[name]:
             yield Problem(0, "edited", f"{name} was changed after the export was made")
 
 

@@ -1,4 +1,4 @@
-"""What can be looked up: models, prices, policies, records and backends. Each a small door of `gw`."""
+"""What can be looked up: models, prices, policies and backends. Each a small door of `gw`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from gateway.sdk.planning import installed
 
 if TYPE_CHECKING:
     from gateway.policy import CaseResult
-    from gateway.records import VerifyReport
     from gateway.sdk.rooms import Rooms
 
 
@@ -111,36 +110,6 @@ class Policy:
         from gateway.policy import try_cases
 
         return try_cases(cases, self._rooms.gate)
-
-
-class Records:
-    """`gw.records`: the signed account."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-
-    def verify(self, head: str | None = None) -> VerifyReport:
-        """Check every signature and the chain, against a head exported earlier where one is given."""
-        from gateway.records import parse_head
-
-        return self._rooms.log.verify(parse_head(head) if head else None)
-
-    def list(self) -> builtins.list[tuple[int, str, str, str]]:
-        """(sequence, time, kind, subjects) of every record."""
-        entries = self._rooms.log.entries()
-        return [(entry.sequence, entry.at, entry.kind, ", ".join(entry.subjects)) for entry in entries]
-
-    def show(self, sequence: int) -> dict[str, Any]:
-        """One record, verified.
-
-        Raises:
-            RecordError: there is none, or it does not verify.
-        """
-        return self._rooms.log.show(sequence)
-
-    def export(self, to: Path) -> str:
-        """Write the account as JSON Lines; the head, to be anchored elsewhere."""
-        return str(self._rooms.log.export(to) or "")
 
 
 class Backends:

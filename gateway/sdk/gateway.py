@@ -10,11 +10,12 @@ from gateway.core.errors import SpecError
 from gateway.core.job import ChatMessage, Completion
 from gateway.core.plan import Candidate, Plan
 from gateway.core.spec import JobSpec
-from gateway.sdk.books import Backends, Costs, Models, Policy, Records
+from gateway.sdk.books import Backends, Costs, Models, Policy
 from gateway.sdk.data import Datasets
 from gateway.sdk.jobs import JobHandle, Jobs
 from gateway.sdk.options import with_defaults
 from gateway.sdk.planning import chosen_or_raise, make_plan
+from gateway.sdk.records import Records
 from gateway.sdk.rooms import Rooms
 from gateway.sdk.starter import Starter, make_starter
 from gateway.settings import Settings, load_settings

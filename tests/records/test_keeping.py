@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import RecordError
-from gateway.records import Head, RecordLog, SigningKey, VerifyReport, load_or_create_key, verify_export
+from gateway.records import (
+    Head,
+    RecordLog,
+    SigningKey,
+    VerifyReport,
+    export_lines,
+    load_or_create_key,
+    verify_export,
+)
 from gateway.records.log import years_before
 from tests.records.conftest import DIGEST, NOW, clock, fill, told
 
@@ -116,7 +124,7 @@ def test_the_account_goes_on_after_a_torn_tail_and_says_so(log: RecordLog) -> No
 def test_an_export_that_was_cut_off_in_a_line_says_torn(log: RecordLog, tmp_path: Path) -> None:
     fill(log, 3)
     path = tmp_path / "export.jsonl"
-    log.export(path)
+    export_lines(log, path)
     path.write_bytes(path.read_bytes()[:-50])
     assert _codes(verify_export(path)) == [(3, "torn")]
 
@@ -250,7 +258,7 @@ def test_rotations_outlive_the_records_around_them(tmp_path: Path, times: _Times
     for key in (first, second):
         assert logs[1].verify(pinned={key.id}).ok
     path = tmp_path / "export.jsonl"
-    logs[1].export(path)
+    export_lines(logs[1], path)
     assert verify_export(path, pinned=[first.public_pem]).ok
 
 

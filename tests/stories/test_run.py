@@ -88,10 +88,10 @@ def test_the_records_verify_and_an_edited_one_does_not(finished: Done, tmp_path:
     listed = user.tunegate("records", "show").stdout
     for kind in ("scan", "decision", "dispatch", "training_result"):
         assert kind in listed
-    head = user.tunegate("records", "export", tmp_path / "records.jsonl").stdout.strip()
+    head = user.tunegate("records", "export", "--out", tmp_path / "records.jsonl").stdout.strip()
     assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1 + 4
-    against = user.tunegate("records", "verify", "--head", head)
-    assert (against.stdout, "--head" in against.stderr) == ("", False)
+    against = user.tunegate("records", "verify", "--against", head)
+    assert (against.stdout, "--against" in against.stderr) == ("", False)
     alone = user.tunegate("records", "verify")
     assert alone.stdout.strip() == head
     assert "a cut tail shows only against a head" in alone.stderr
