@@ -185,11 +185,10 @@ def remove_pin(home: Path) -> bool:
     return True
 
 
-def watched(system: Path, home: Path, settings: Pin | None, pin: Pin | None) -> tuple[object, ...]:
+def watched(system: Path, home: Path, pin: Pin | None) -> tuple[object, ...]:
     """What the state follows from, as the disk has it: another one means to look again."""
-    paths = [system / PUBLIC, system / BUNDLE, home / "trust" / _PIN]
-    paths += [each.bundle for each in (settings, pin) if each is not None and each.bundle is not None]
-    return tuple(map(_mark, paths))
+    paths = (system / PUBLIC, system / BUNDLE, home / "trust" / _PIN, pin.bundle if pin else None)
+    return tuple(_mark(path) if path else None for path in paths)
 
 
 def _mark(path: Path) -> object:

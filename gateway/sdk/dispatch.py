@@ -84,7 +84,7 @@ class Dispatch:
             team=self._rooms.settings.team,
             data_class=DataClass.PHI,
             scanned=False,
-            attestations=self._rooms.settings.attestations,
+            attestations=self._rooms.trust.attestations,
             as_of=self._rooms.clock().date(),
         )
         return request, model, self._rooms.options.get(backend, {})
@@ -109,7 +109,7 @@ class Dispatch:
             team=job.team,
             data_class=DataClass.parse(data["class"]["effective"]),
             scanned=data["scanned"],
-            attestations=self._rooms.settings.attestations,
+            attestations=self._rooms.trust.attestations,
             as_of=self._rooms.clock().date(),
             tags=spec.data.tags,
             purpose=spec.data.purpose,

@@ -6,7 +6,7 @@ Several gateways live side by side in one process: everything they share is on d
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,10 @@ from cost.prices import PriceBook
 from gateway.core.facts import Facts
 from gateway.core.job import Site
 from gateway.jobs.model import Caps, Job
-from gateway.policy import CedarGate, check_known, known_agreements, load_gate
+from gateway.policy import CedarGate, TrustState
 from gateway.sdk.dispatch import Dispatch
-from gateway.settings import FILE_NAME, Settings, make_home, variable
+from gateway.sdk.trust import Keeper
+from gateway.settings import Settings, credential, make_home, variable
 
 if TYPE_CHECKING:
     from gateway.egress import Egress
@@ -37,6 +38,7 @@ class Rooms:
         self.settings = settings
         self.clock = clock
         self._backends: dict[str, Backend] = {}
+        self._keeper = Keeper(settings, lambda: self.facts)
 
     @cached_property
     def home(self) -> Path:
@@ -72,28 +74,26 @@ class Rooms:
     def book(self) -> PriceBook:
         return PriceBook(self.facts, self.settings.prices)
 
-    @cached_property
+    @property
+    def trust(self) -> TrustState:
+        """Whose word grants permission here, as of now; its attestations and approvers are those in
+        force: a pinned bundle's, else the settings'."""
+        return self._keeper.state()
+
+    @property
     def gate(self) -> CedarGate:
-        """The one gate that every plan and every action asks. It stands only on settings that mean
-        something: a mistyped agreement is an error here, before any question is put.
+        """The one gate that every plan and every action asks.
 
         Raises:
             SettingsError: a policy is wrong, or an attestation is of no known kind or backend.
         """
-        gate = load_gate(self.settings.policy_files, sets=self.settings.policy_sets)
-        if self.settings.attestations:
-            check_known(
-                self.settings.attestations,
-                backends=self.facts,
-                kinds=known_agreements(gate.book) | _agreements_of(self.facts.values()),
-                place=str(self.settings.file or FILE_NAME),
-            )
-        return gate
+        return self._keeper.gate()
 
     def backend(self, name: str) -> Backend:
         """One instance per name, so that loaded models are shared within this gateway."""
         if name not in self._backends:
             self._backends[name] = registry.create(name, self.settings.home)
+            self._backends[name].credential = credential
         return self._backends[name]
 
     def backend_at(self, site: Site) -> Backend:
@@ -127,7 +127,7 @@ class Rooms:
     def egress(self) -> Egress:
         from gateway.egress import Egress
 
-        return Egress(self.gate, self.backend_at, on_decision=self.accounts.decided)
+        return Egress(self._keeper, self.backend_at, on_decision=self.accounts.decided)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -151,14 +151,3 @@ class Rooms:
         config = ("--config", str(self.settings.file)) if self.settings.file else ()
         home = ("--home", str(self.settings.home))
         return (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
-
-
-def _agreements_of(facts: Iterable[Facts]) -> frozenset[str]:
-    """Kinds of agreement that some provider asks for: for access, or for PHI."""
-    found: set[str] = set()
-    for each in facts:
-        found.update(limit.requires for limit in each.lifecycle if limit.requires)
-        for fact in each.handling:
-            if fact.attribute == "hipaa_requires" and isinstance(fact.value, tuple):
-                found.update(fact.value)
-    return frozenset(found)
