@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -84,16 +84,20 @@ class Backend(ABC):
         variables: option → the environment variable its default is taken from.
         dispatches: True once `stage`, `submit` and `poll` are built; until then a plan is exact but
             its candidates here are `unavailable`.
+        credential: reads one credential of this backend by its variable's name, where no vendor's SDK
+            has a chain of its own for it. Whoever assembles the rooms sets it; else there is none.
     """
 
     options: ClassVar[type[BaseModel]] = NoOptions
     variables: ClassVar[Mapping[str, str]] = {}
     dispatches: ClassVar[bool] = False
+    continues: ClassVar[bool] = False
 
     def __init__(self, facts: Facts, home: Path) -> None:
         self.facts = facts
         self.home = home
         self.site = Site(facts.backend)
+        self.credential: Callable[[str], str | None] = _no_credential
 
     def at(self, site: Site) -> Self:
         """The same backend, for lifecycle calls at that place: its region, offer and account. What was
@@ -259,6 +263,10 @@ class Backend(ABC):
             place=self.name,
             fix="choose a backend that can: `tunegate backends list`",
         )
+
+
+def _no_credential(name: str) -> str | None:
+    return None
 
 
 class ProxyCounter:

@@ -54,6 +54,7 @@ class LocalBackend(Backend):
     """Trains on this machine with transformers and PEFT, in a process that outlives its caller."""
 
     dispatches: ClassVar[bool] = True
+    continues: ClassVar[bool] = True
 
     def __init__(self, facts: Facts, home: Path) -> None:
         super().__init__(facts, home)

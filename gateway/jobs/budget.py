@@ -55,7 +55,8 @@ def hold_again(connection: Connection, job_id: str, caps: Caps) -> None:
 
 
 def settle(connection: Connection, job_id: str, actual: Decimal | None) -> None:
-    """The job has ended. Without an actual cost the reservation counts as spent: unknown is not zero."""
+    """The job has ended. Without an actual cost, of all its attempts, the reservation counts as spent:
+    unknown is not zero."""
     values: dict[str, object] = {"state": "settled"}
     if actual is not None:
         values["counted_usd"] = actual
@@ -63,12 +64,10 @@ def settle(connection: Connection, job_id: str, actual: Decimal | None) -> None:
 
 
 def release(connection: Connection, job_id: str) -> None:
-    """The job ended before anything was started that could cost."""
-    connection.execute(
-        update(reservations)
-        .where(reservations.c.job_id == job_id)
-        .values(state="released", counted_usd=_ZERO)
-    )
+    """The attempt ended before anything was started that could cost; earlier ones stay counted."""
+    held = reservations.c.job_id == job_id, reservations.c.state == "held"
+    left = reservations.c.counted_usd - reservations.c.reserved_usd
+    connection.execute(update(reservations).where(*held).values(state="released", counted_usd=left))
 
 
 def counted(connection: Connection, team: str, month: str) -> Decimal:

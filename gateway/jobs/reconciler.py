@@ -10,21 +10,34 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from backends.base import Backend
-from gateway.core.errors import BackendError, NotFound, PolicyDenied, StoreConflict, StoreError, TunegateError
+from gateway.core.errors import (
+    Auth,
+    BackendError,
+    NotFound,
+    PolicyDenied,
+    Rejected,
+    StoreConflict,
+    StoreError,
+    TunegateError,
+    Unsupported,
+)
 from gateway.core.gate import Action, GateRequest
-from gateway.core.job import Event, JobState, RemoteRef, Site, Snapshot
+from gateway.core.job import Artifact, Event, JobState, RemoteRef, Site, Snapshot
 from gateway.core.plan import ProviderFile
 from gateway.egress import Egress
 from gateway.jobs import lease
-from gateway.jobs.model import Caps, Job
-from gateway.jobs.steps import Hooks, NeedsPerson, NotYet, Steps, leaves_open
+from gateway.jobs.acts import Acts, Hooks, NeedsPerson, NotYet
+from gateway.jobs.closing import DEPLOYMENT, deployment_of, with_deployment
+from gateway.jobs.model import Caps, Deletion, Job
+from gateway.jobs.steps import Steps, leaves_open
 from gateway.jobs.store import Store
 from gateway.jobs.waiting import backoff
 
@@ -50,6 +63,12 @@ class Reconciler:
         when_done: command that a job which outlives us runs at its end.
         actual_usd: what an ended job did cost, where that is known.
         on_event: told of every event, after it was stored.
+        keeps_uploads: leave uploaded files at the backend when their job has ended.
+        on_deleted: told what became of uploaded files that were to be deleted, before that is stored;
+            told again if the process dies in between.
+        deploys_freely: whether a tuned model that must be deployed to answer may be deployed for its
+            evaluation without asking anybody: it costs nothing while idle, and there is something to
+            ask it. Without it, never.
         clock: the time now, in UTC with a zone.
         sleep, jitter: `time.sleep` and `random.random`, to be replaced in tests.
     """
@@ -68,12 +87,27 @@ class Reconciler:
         when_done: Callable[[Job], tuple[str, ...]] = lambda job: (),
         actual_usd: Callable[[Job, Snapshot], Decimal | None] | None = None,
         on_event: Callable[[Job, Event], None] | None = None,
+        keeps_uploads: bool = False,
+        on_deleted: Callable[[Job, Sequence[Deletion]], None] | None = None,
+        deploys_freely: Callable[[Job], bool] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        hooks = Hooks(gate_request, write_files, evaluate, record, when_done, actual_usd, on_event)
+        hooks = Hooks(
+            gate_request,
+            write_files,
+            evaluate,
+            record,
+            when_done,
+            actual_usd,
+            on_event,
+            keeps_uploads,
+            on_deleted,
+            deploys_freely,
+        )
         self._store = store
-        self._steps = Steps(store, egress, backend, hooks, clock)
+        self._acts = Acts(store, egress, backend, hooks, clock)
+        self._steps = Steps(self._acts)
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -169,7 +203,8 @@ class Reconciler:
         return self._store.want(job_id, "pause")
 
     def resume(self, job_id: str, caps: Caps | None = None) -> Job:
-        """Go on with a paused job, or try a failed one again: where it stopped, if it had started.
+        """Go on with a paused job, or try a failed one again: where it stopped, if its backend can do
+        that; else as a new job there, which is paid for anew (`starts_anew` tells).
 
         Raises:
             OverBudget: the failed job's reservation was given back, and the money is spent.
@@ -177,11 +212,21 @@ class Reconciler:
         """
         job = self._store.get(job_id)
         if job.state is JobState.FAILED:
-            event = self._steps.event("info", "state", f"attempt {job.attempt + 1}")
-            return self._store.retry(job, caps, event=event)
+            anew = self.starts_anew(job)
+            text = f"attempt {job.attempt + 1}"
+            if anew and job.remote is not None:
+                text += (
+                    f": a new job at {job.backend}, paid for anew; the one that failed was {job.remote.id}"
+                )
+            event = self._acts.event("info", "state", text)
+            return self._store.retry(job, caps, anew=anew, event=event)
         if job.state.final or job.wanted == "cancel":
             raise StoreConflict(f"a job that is {job.state} cannot be resumed", place=job_id)
         return self._store.want(job_id, "run")
+
+    def starts_anew(self, job: Job) -> bool:
+        """Whether another attempt of this job is a new job at its backend."""
+        return job.remote is None or not self._acts.backend(job.site).continues
 
     def answer(self, job_id: str, remote: RemoteRef | None) -> Job:
         """What a person found where the backend could not be asked: the job, or that there is none.
@@ -196,8 +241,66 @@ class Reconciler:
             self._store.forget(job, "submit")
             return self._store.update(job, error=None, next_due_at=self._clock())
         if job.state is JobState.SUBMITTING:
-            return self._steps.move(job, JobState.QUEUED, f"a person found it as {remote.id}", remote=remote)
+            return self._acts.move(job, JobState.QUEUED, f"a person found it as {remote.id}", remote=remote)
         return self._store.update(job, remote=remote, error=None, next_due_at=self._clock())
+
+    # -- deployments of a model ---------------------------------------------------------------------
+
+    def deploy(self, job_id: str) -> Job:
+        """Ask for the deployment of a succeeded job's model, and note how it stands. Call it again until
+        the job's artifact `deployment` has a `callable_id`.
+
+        It is on file before it is asked for: what costs by the hour must be seen, whatever becomes of
+        the answer.
+
+        Raises:
+            StoreConflict: the job has not succeeded, or somebody else is at it.
+            PolicyDenied, BackendError, Unsupported: it is not deployed, and why.
+        """
+        with self._held(job_id) as job:
+            if job.state is not JobState.SUCCEEDED:
+                raise StoreConflict(f"a job that is {job.state} has no model to deploy", place=job_id)
+            if (asked := deployment_of(job)) is None:
+                event = self._acts.event("info", DEPLOYMENT, "a deployment of the tuned model is asked for")
+                wanted = Artifact(DEPLOYMENT, "asked for")
+                job = self._store.update(job, event=event, artifacts=with_deployment(job.artifacts, wanted))
+            try:
+                found = self._acts.deploy(job, self._acts.remote_of(job))
+            except (PolicyDenied, Unsupported, Rejected, Auth):  # surely not made by this call
+                if asked is None:
+                    self._store.update(job, artifacts=with_deployment(job.artifacts, None))
+                raise
+            return self._store.update(job, artifacts=with_deployment(job.artifacts, found))
+
+    def undeploy(self, job_id: str) -> Job:
+        """End the deployment of a job's model, and its cost. Where there is none: no error."""
+        with self._held(job_id) as job:
+            ref = self._acts.remote_of(job)
+            self._acts.call(job, lambda backend: backend.undeploy(ref))
+            event = self._acts.event("info", DEPLOYMENT, "the deployment of the tuned model was ended")
+            return self._store.update(job, event=event, artifacts=with_deployment(job.artifacts, None))
+
+    def compare(self, job_id: str) -> Job:
+        """Let base and tuned be compared (again), as the job's next step."""
+        with self._held(job_id) as job:
+            if job.state is not JobState.SUCCEEDED:
+                raise StoreConflict(f"a job that is {job.state} has nothing to compare", place=job_id)
+            self._store.forget(job, "evaluate")
+            now = self._clock()
+            return self._store.update(job, evaluation="pending", result=None, closed_at=None, next_due_at=now)
+
+    @contextmanager
+    def _held(self, job_id: str) -> Generator[Job]:
+        """The job, ours alone for as long as the block runs."""
+        token = lease.new_token()
+        job = self._store.lease(job_id, token, lease.TTL)
+        if job is None:
+            raise StoreConflict("another process is at this job just now", place=job_id, fix="try again")
+        try:
+            with lease.kept_alive(lambda: self._renew(job_id, token)):
+                yield job
+        finally:
+            self._store.release(job_id, token)
 
     # -- one step, whatever comes of it -----------------------------------------------------------
 
@@ -236,9 +339,9 @@ class Reconciler:
                     return self._later(job, error)
             if isinstance(error, BackendError) and error.retryable:
                 return self._later(job, error)
-            return self._steps.fail(job, error.to_json())
+            return self._acts.fail(job, error.to_json())
         if isinstance(error, NotFound) and not job.state.final and job.failures + 1 >= _GONE_AFTER:
-            return self._steps.fail(job, error.to_json())
+            return self._acts.fail(job, error.to_json())
         if isinstance(error, PolicyDenied):  # on `resume` of a paused job: it stays paused
             self._store.want(job.id, "pause", was="run")
         return self._later(job, error)
@@ -248,13 +351,13 @@ class Reconciler:
         wait = backoff(failures, error, self._jitter)
         event = None
         if failures == 1:  # told once, not at every look
-            event = self._steps.event("warning", "backend", f"{error.message}; trying again")
+            event = self._acts.event("warning", "backend", f"{error.message}; trying again")
         shown = job.error if job.state.final else error.to_json()  # why it ended stays what it was
         due_at = self._clock() + wait
         return self._store.update(job, event=event, failures=failures, error=shown, next_due_at=due_at)
 
     def _stop(self, job: Job, error: TunegateError) -> Job:
-        event = self._steps.event("error", "needs_person", f"{error.message}. {error.fix or ''}".strip())
+        event = self._acts.event("error", "needs_person", f"{error.message}. {error.fix or ''}".strip())
         return self._store.update(job, event=event, error=error.to_json(), next_due_at=None)
 
     # -- time -------------------------------------------------------------------------------------

@@ -169,8 +169,13 @@ class Store:
             connection.execute(change)
             return _get(connection, job_id)
 
-    def retry(self, job: Job, caps: Caps | None = None, *, event: Event | None = None) -> Job:
+    def retry(
+        self, job: Job, caps: Caps | None = None, *, anew: bool = False, event: Event | None = None
+    ) -> Job:
         """A new attempt of a failed job: a new key, the same reservation, held again.
+
+        Args:
+            anew: start from the beginning, as a new job at the backend, instead of going on there.
 
         Raises:
             OverBudget: the money was meanwhile given to others.
@@ -186,7 +191,11 @@ class Store:
             "next_due_at": self._clock(),
             "evaluation": "pending",
         }
-        cleared = ("raw_state", "error", "progress", "ended_at", "closed_at", "result", "record")
+        if job.remote is None:
+            again["actual_usd"] = Decimal(0)  # nothing was ever started
+        cleared = ["raw_state", "error", "progress", "ended_at", "closed_at", "result", "record"]
+        if anew:
+            cleared += ["remote", "started_at", "billed_tokens", "artifacts"]
         with self._database.write() as connection:
             self._write(connection, job, {**again, **dict.fromkeys(cleared), "failures": 0})
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(wanted="run"))
@@ -302,11 +311,15 @@ class Store:
         with self._database.write() as connection:
             return uploads.claim(connection, job)
 
-    def uploads_deleted(self, job: Job, gone: Sequence[Upload] = ()) -> None:
-        """Commit that these are gone at the backend, and end all claims of the job."""
+    def uploads_deleted(
+        self, job: Job, gone: Sequence[Upload] = (), events: Sequence[Event] = ()
+    ) -> tuple[Event, ...]:
+        """Commit that these are gone at the backend, with what is to be told of it, and end all claims
+        of the job."""
         with self._database.write() as connection:
             uploads.deleted(connection, job, gone, self._clock())
             uploads.unclaim(connection, job)
+            return _add_events(connection, job.id, "gateway", events)
 
     # -- events -----------------------------------------------------------------------------------
 

@@ -27,14 +27,20 @@ from gateway.core.gate import Action
 from gateway.core.job import JobState, RemoteRef
 from gateway.jobs.model import Caps, Job
 from gateway.jobs.store import Store
-from tests.jobs.world import HAPPY, FolderBackend, World, a_store_in, code_of, write_files
+from tests.jobs.world import HAPPY, ContinuingBackend, FolderBackend, World, a_store_in, code_of, write_files
 
 S = JobState
 LOST = Unreachable("no answer", backend="folder", retryable=True)
 
 
-def _world(tmp_path: Path, *, how: LookupHow = "token", script: tuple[str, ...] = HAPPY) -> World:
-    return World(tmp_path, a_store_in(tmp_path), FolderBackend(tmp_path / "far", how=how, script=script))
+def _world(
+    tmp_path: Path,
+    *,
+    how: LookupHow = "token",
+    script: tuple[str, ...] = HAPPY,
+    kind: type[FolderBackend] = FolderBackend,
+) -> World:
+    return World(tmp_path, a_store_in(tmp_path), kind(tmp_path / "far", how=how, script=script))
 
 
 def _until(world: World, job: Job, state: JobState) -> Job:
@@ -461,7 +467,7 @@ def test_one_jobs_defect_does_not_stop_the_others_and_keeps_its_text(world: Worl
 
 
 def test_a_failed_job_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    world = _world(tmp_path, script=("running", "failed"))
+    world = _world(tmp_path, script=("running", "failed"), kind=ContinuingBackend)
     job = world.reconciler().follow(world.new_job(reserve_usd=Decimal(5)).id)
     world.backend.script = ["running", "failed", "running", "succeeded"]
     again = world.reconciler().resume(job.id, Caps())
@@ -469,11 +475,62 @@ def test_a_failed_job_goes_on_where_it_stopped(tmp_path: Path) -> None:
     done = world.reconciler().follow(job.id)
     assert (done.state, done.attempt, done.evaluation) == (S.SUCCEEDED, 2, "done")
     assert (world.backend.calls.count("submit"), world.backend.calls.count("resume")) == (1, 1)
-    assert world.backend.uploads == 2
+
+
+def test_where_a_failed_job_cannot_go_on_another_attempt_is_a_new_job_and_says_so(tmp_path: Path) -> None:
+    world = _world(tmp_path, script=("running", "failed"))
+    job = world.reconciler().follow(world.new_job(reserve_usd=Decimal(5)).id)
+    world.backend.script = list(HAPPY)
+    assert world.reconciler().starts_anew(job)
+    again = world.reconciler().resume(job.id, Caps())
+    assert (again.remote, again.key, again.attempt) == (None, job.key[:-1] + "2", 2)
+    assert world.store.reservation(job.id) == ("held", Decimal(10)), "the first one counts, and a second"
+    done = world.reconciler().follow(job.id)
+    assert (done.state, done.remote and done.remote.id) == (S.SUCCEEDED, "ft-2")
+    assert (world.backend.calls.count("submit"), world.backend.calls.count("resume")) == (2, 0)
+    assert world.backend.uploads == 4, "what was deleted after the first attempt is sent again"
+    assert any("a new job at folder, paid for anew" in e.text for e in world.store.events(job.id))
+
+
+def test_what_attempts_did_cost_adds_up_and_unknown_stays_unknown(tmp_path: Path) -> None:
+    costs: list[Decimal | None] = [Decimal(2), Decimal(3), None]
+    world = _world(tmp_path, script=("running", "failed"))
+    reconciler = world.reconciler(actual_usd=lambda job, seen: costs[job.attempt - 1])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownMemberType]
+    job = reconciler.follow(world.new_job(reserve_usd=Decimal(5)).id)
+    assert (job.actual_usd, world.store.reservation(job.id)) == (Decimal(2), ("settled", Decimal(2)))
+    reconciler.resume(job.id, Caps())
+    assert world.store.reservation(job.id) == ("held", Decimal(7))
+    job = reconciler.follow(job.id)
+    assert (job.actual_usd, world.store.reservation(job.id)) == (Decimal(5), ("settled", Decimal(5)))
+    reconciler.resume(job.id, Caps())
+    job = reconciler.follow(job.id)
+    assert (job.actual_usd, world.store.reservation(job.id)) == (None, ("settled", Decimal(10)))
+
+
+def test_a_second_attempt_that_never_starts_leaves_the_first_one_counted(tmp_path: Path) -> None:
+    world = _world(tmp_path, script=("running", "failed"))
+    job = world.reconciler().follow(world.new_job(reserve_usd=Decimal(5)).id)
+    world.gate.denies = {Action.TRAIN}
+    world.reconciler().resume(job.id, Caps())
+    assert world.reconciler().follow(job.id).state is S.FAILED
+    assert world.store.reservation(job.id) == ("released", Decimal(5))
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"), [("bad_file", "bad_file"), ("denied", ""), ("over_budget", ""), ("a b\nc", "")]
+)
+def test_a_failed_run_names_its_reason_and_never_in_our_own_words(
+    tmp_path: Path, code: str, kept: str
+) -> None:
+    world = _world(tmp_path, script=("failed",))
+    said = world.backend._snapshot  # pyright: ignore[reportPrivateUsage]
+    world.backend._snapshot = lambda state, polls: replace(said(state, polls), detail={"code": code})  # pyright: ignore[reportPrivateUsage]
+    job = world.reconciler().follow(world.new_job().id)
+    assert code_of(job) == (kept or "training_failed")
 
 
 def test_a_backend_that_cannot_go_on_says_so_and_never_restarts(tmp_path: Path) -> None:
-    world = _world(tmp_path, script=("running", "failed"))
+    world = _world(tmp_path, script=("running", "failed"), kind=ContinuingBackend)
     job = world.reconciler().follow(world.new_job().id)
     world.backend.faults["resume"] = [Unsupported("Folder cannot `resume` through Tunegate yet")]
     world.reconciler().resume(job.id)
@@ -490,7 +547,7 @@ def test_a_job_that_failed_before_it_started_starts_anew(world: World) -> None:
     world.reconciler().resume(job.id)
     done = world.reconciler().follow(job.id)
     assert (done.state, done.key.endswith("-2")) == (S.SUCCEEDED, True)
-    assert world.backend.uploads == 2, "what was uploaded for the first attempt is still there"
+    assert world.backend.uploads == 4, "what was uploaded for the first attempt was deleted with it"
 
 
 # -- evaluation and record -------------------------------------------------------------------------

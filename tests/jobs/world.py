@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from backends.base import Backend, Handover, Staged
 from gateway.core.classes import DataClass
@@ -106,6 +106,11 @@ class FolderBackend(Backend):
         return [json.loads(path.read_text()) for path in sorted((self.home / "jobs").iterdir())]
 
     @property
+    def files(self) -> list[str]:
+        """What lies there now."""
+        return sorted(path.name.split("-")[0] for path in (self.home / "files").iterdir())
+
+    @property
     def uploads(self) -> int:
         """How often bytes were sent, repeated or not."""
         return len(list((self.home / "sent").iterdir()))
@@ -190,6 +195,23 @@ class FolderBackend(Backend):
     def delete(self, ref: RemoteRef) -> None:
         (self.home / "jobs" / ref.id).unlink(missing_ok=True)
 
+    def unstage(self, uri: str) -> None:
+        self._note("unstage")
+        Path(uri).unlink(missing_ok=True)
+        self._done("unstage")
+
+    def deploy(self, ref: RemoteRef) -> Artifact:
+        """Ready at the third look."""
+        self._note("deploy")
+        looks = self.calls.count("deploy")
+        self._keep({**self._find(ref), "deployed": True})
+        self._done("deploy")
+        return Artifact("model", f"deployment:{ref.id}", f"deployed:{ref.id}" if looks >= 3 else None)
+
+    def undeploy(self, ref: RemoteRef) -> None:
+        self._note("undeploy")
+        self._keep({**self._find(ref), "deployed": False})
+
     def _end(self, call: str, ref: RemoteRef, state: str) -> Snapshot:
         self._note(call)
         job = self._find(ref)
@@ -238,6 +260,12 @@ class FolderBackend(Backend):
 
     def preview(self, model: ModelFacts, row: Row) -> list[tuple[str, bool]]:
         raise self._lacks("preview")
+
+
+class ContinuingBackend(FolderBackend):
+    """One that takes a failed job up where it stopped."""
+
+    continues: ClassVar[bool] = True
 
 
 _KNOWN = ("queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled")
