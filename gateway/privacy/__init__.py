@@ -8,7 +8,16 @@
 Rules miss names; "nothing found" never lowers a class. No finding holds text.
 """
 
-from gateway.privacy.classes import THRESHOLD, TYPES, class_of
+from gateway.privacy.classes import THRESHOLD, TYPES, class_of, effective_class
 from gateway.privacy.scanner import RecordScan, Scanner, scan, scan_record
 
-__all__ = ["THRESHOLD", "TYPES", "RecordScan", "Scanner", "class_of", "scan", "scan_record"]
+__all__ = [
+    "THRESHOLD",
+    "TYPES",
+    "RecordScan",
+    "Scanner",
+    "class_of",
+    "effective_class",
+    "scan",
+    "scan_record",
+]

@@ -1,0 +1,299 @@
+"""An officer's review: a random sample, verdicts on it, the bound they support, and what is signed."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from gateway.core.classes import DataClass
+from gateway.core.errors import DataError
+from gateway.core.review import Lineage
+from gateway.core.rows import Finding, Row
+from gateway.core.spec import Data, JobSpec
+from gateway.sdk import answers
+from gateway.sdk.answers import Answer
+from gateway.sdk.scrubbing import as_used, lineage_of
+from gateway.sdk.standing import REVIEWS_FOLDER
+
+if TYPE_CHECKING:
+    from gateway.data import Dataset, SplitAssignment
+    from gateway.policy.determinations import Place
+    from gateway.records.keys import Signer
+    from gateway.sdk.rooms import Rooms
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A record of the sample. `raw` is its data: shown to whoever may see it, and nowhere else."""
+
+    file: int
+    line: int
+    raw: Mapping[str, Any] = field(repr=False)
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A random sample of the rows that would be used, without repeats.
+
+    Attributes:
+        data_hash: of exactly the data that was drawn from.
+        seed: draws the same sample again.
+        rows: how many there are to draw from.
+        before: the class that the data has without a determination.
+        beside: what goes out with every row and stands in none, such as the spec's system prompt.
+    """
+
+    name: str
+    data_hash: str
+    seed: str
+    rows: int
+    before: DataClass
+    lineage: Lineage | None
+    drawn: tuple[Drawn, ...]
+    beside: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The sample to be answered: where, and what was found there, without any text."""
+        return {
+            "schema": answers.SCHEMA,
+            "data_hash": self.data_hash,
+            "seed": self.seed,
+            "rows": self.rows,
+            "answers": [
+                {
+                    "file": each.file,
+                    "line": each.line,
+                    "verdict": None,
+                    "findings": [{"field": found.field, "type": found.type} for found in each.findings],
+                    "dismiss": [],
+                }
+                for each in self.drawn
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a review came to.
+
+    Attributes:
+        upper_bound: with 95 % confidence at most this share of the rows leaks; None where none was seen.
+        files: what was signed and written; no determination where a leak was seen.
+        absent: why what was signed does not hold here, where it does not.
+    """
+
+    sampled: int
+    leaks: int
+    dismissed: int
+    upper_bound: float | None
+    files: tuple[Path, ...]
+    absent: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": "tunegate.review/1",
+            "sampled": self.sampled,
+            "leaks": self.leaks,
+            "dismissed": self.dismissed,
+            "upper_bound": self.upper_bound,
+            "confidence": LEVEL,
+            "files": [str(path) for path in self.files],
+            "absent": list(self.absent),
+        }
+
+
+def upper_bound(leaks: int, sampled: int) -> float | None:
+    """The exact one-sided 95 % bound on the share of rows that leak (Clopper–Pearson)."""
+    if not sampled:
+        return None
+    from scipy import stats
+
+    tested = cast("Any", stats).binomtest(leaks, sampled, alternative="less")
+    return float(tested.proportion_ci(LEVEL, method="exact").high)
+
+
+def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = None) -> Sample:
+    """Draw a sample of a dataset, in two passes over it.
+
+    Args:
+        what: a spec; or a data file, as a spec would name it with nothing else said.
+        seed: draws the same sample of the same data; default: a new one.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    from gateway.data import SplitCollector, open_dataset, run_pass
+    from gateway.privacy import Scanner, effective_class, scan_record
+
+    asked = _as_spec(what)
+    spec = as_used(rooms, asked)
+    dataset = open_dataset(spec.data, spec.folder, task=spec.task)
+    beside = {"system": spec.data.system} if spec.data.system else {}
+    collector, scanner = SplitCollector(dataset), Scanner(beside=beside)
+    run_pass(dataset, [collector, scanner])
+    assignment, lineage = collector.finish(), lineage_of(dataset)
+    summary, seed = scanner.summary(), seed or secrets.token_hex(8)
+    before = effective_class(
+        spec.data.class_,
+        summary.detected if summary.complete else None,
+        source=lineage.source_class if lineage else None,
+    )
+    rows = sum(assignment.rows.values())
+    chosen = _chosen(rows, number, f"{assignment.hash}:{seed}")
+    drawn = tuple(
+        replace(each, findings=scan_record(each.raw, line=each.line, file=each.file).findings)
+        for each in _records(dataset, assignment, chosen)
+    )
+    return Sample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
+
+
+def conclude(
+    rooms: Rooms,
+    sample: Sample,
+    given: Sequence[Answer],
+    *,
+    officer: str,
+    key: Signer,
+    to: DataClass,
+    expires: date,
+    out: Path | None = None,
+) -> Outcome:
+    """Sign what the answers support: dismissals, and where no leak was seen the determination.
+
+    Args:
+        out: folder to write into; default: the home's own, where every plan looks.
+
+    Raises:
+        DataError: a dismissed finding is not there, or nothing was looked at.
+        RecordError: the key cannot sign, or what was signed cannot be recorded.
+    """
+    if not given:
+        raise DataError("no record was looked at, so nothing can be signed", fix="draw a larger sample")
+    from gateway.policy import determinations as signed
+
+    today = rooms.clock().date()
+    leaks = sum(answer.verdict == "leak" for answer in given)
+    bound = upper_bound(leaks, len(given))
+    common: dict[str, Any] = {
+        "name": sample.name,
+        "data_hash": sample.data_hash,
+        "source_hash": sample.lineage.source_hash if sample.lineage else None,
+        "officer": officer,
+        "signed": today,
+        "expires": expires,
+    }
+    documents: list[signed.Determined | signed.Dismissed] = []
+    if dismissed := list(_dismissed(sample, given)):
+        documents.append(signed.Dismissed(**common, findings=tuple(dismissed)))
+    if not leaks:
+        documents.append(
+            signed.Determined(
+                **common,
+                method=sample.lineage.method if sample.lineage else "none",
+                before=str(sample.before),
+                to=str(to),
+                rows=sample.rows,
+                sampled=len(given),
+                leaks=leaks,
+                upper_bound=bound,
+                seed=sample.seed,
+            )
+        )
+    files = tuple(_store(rooms, document, key, out) for document in documents)
+    about = signed.About(sample.data_hash, sample.name, sample.lineage)
+    contents = {path.name: path.read_bytes() for path in files}
+    review, _ = signed.review(contents, rooms.trust.approvers, about, today)
+    return Outcome(len(given), leaks, len(dismissed), bound, files, review.absent)
+
+
+def _as_spec(what: JobSpec | Path) -> JobSpec:
+    """A data file as a spec that says nothing else of it."""
+    if isinstance(what, JobSpec):
+        return what
+    data = Data(train=(what.name,))
+    task = "dpo" if _is_preference(what) else "sft"
+    return JobSpec(name="review", task=task, model=("none",), data=data).at(what.absolute().parent)
+
+
+def _is_preference(path: Path) -> bool:
+    from gateway.data import open_dataset
+
+    try:
+        open_dataset(Data(train=(path.name,)), path.absolute().parent, task="dpo")
+    except DataError:
+        return False
+    return True
+
+
+def _chosen(rows: int, number: int, seed: str) -> frozenset[int]:
+    return frozenset(random.Random(seed).sample(range(rows), min(number, rows)))  # noqa: S311 - drawn, not secret
+
+
+def _records(dataset: Dataset, assignment: SplitAssignment, chosen: frozenset[int]) -> Iterator[Drawn]:
+    """The chosen ones of the used rows, in reading order."""
+    at = -1
+    for record in dataset.records():
+        if not isinstance(record.outcome, Row) or assignment.of(record) is None:
+            continue
+        at += 1
+        if at in chosen and record.raw is not None:
+            yield Drawn(record.file, record.line, record.raw)
+
+
+def _dismissed(sample: Sample, given: Sequence[Answer]) -> Iterator[Place]:
+    from gateway.policy.determinations import Place
+
+    found = {(d.file, d.line): {(f.field, f.type) for f in d.findings} for d in sample.drawn}
+    for answer in given:
+        for field_path, kind in answer.dismiss:
+            if (field_path, kind) not in found[answer.file, answer.line]:
+                raise DataError(
+                    "a finding that is to be dismissed is not there",
+                    place=f"line {answer.line}",
+                    fix="dismiss only what the sample lists under `findings`",
+                )
+            yield Place(file=answer.file, line=answer.line, field=field_path, type=kind)
+
+
+def _store(rooms: Rooms, document: Any, key: Signer, out: Path | None) -> Path:
+    """Sign, record and write one document; recorded first, so that none is in force unrecorded."""
+    import hashlib
+
+    from gateway.data import write_atomically
+    from gateway.policy.determinations import Determined, sign
+
+    content = sign(document, key)
+    sha256 = hashlib.sha256(content).hexdigest()
+    common = {"data_hash": document.data_hash, "officer": document.officer, "key_id": key.id}
+    if isinstance(document, Determined):
+        rooms.accounts.determined(
+            {
+                **common,
+                "source_hash": document.source_hash,
+                "method": document.method,
+                "before": document.before,
+                "to": document.to,
+                "sampled": document.sampled,
+                "leaks": document.leaks,
+                "upper_bound": document.upper_bound,
+                "expires": document.expires.isoformat(),
+                "document": sha256,
+            }
+        )
+    else:
+        counts = Counter(place.type for place in document.findings)
+        rooms.accounts.dismissed({**common, "dismissed": dict(sorted(counts.items())), "document": sha256})
+    kind = "determination" if isinstance(document, Determined) else "dismissals"
+    folder = out or rooms.home / REVIEWS_FOLDER
+    path = folder / f"{document.data_hash[:12]}-{kind}-{document.signed}-{sha256[:8]}.json"
+    write_atomically(path, [content])
+    return path
