@@ -7,7 +7,7 @@ calls it. Nothing is judged anew: the gate's answers, rules and agreements are t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -124,7 +124,14 @@ class DatasetAccount:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What an account holds for a period."""
+    """What an account holds for a period.
+
+    Attributes:
+        denials: what the gate stopped at the door.
+        others: records about no dataset: keys, pruning.
+        kinds: how many records of each kind.
+        rules: rule id → the reason and the citation it was first told with.
+    """
 
     period: Period
     made_at: datetime
@@ -132,6 +139,7 @@ class Summary:
     denials: tuple[Line, ...]
     others: tuple[Line, ...]
     kinds: Mapping[str, int]
+    rules: Mapping[str, tuple[str, str]]
 
     @property
     def managed(self) -> int:
@@ -164,6 +172,7 @@ def summarise(records: Iterable[Record], period: Period, *, made_at: datetime) -
     datasets: dict[str, DatasetAccount] = {}
     denials, others = list[Line](), list[Line]()
     kinds: Counter[str] = Counter()
+    rules: dict[str, tuple[str, str]] = {}
     for record in every:
         kind, said, at = kind_of(record.statement["predicateType"]), record.predicate, _at(record)
         dataset = _dataset_of(said, owners, datasets)
@@ -172,6 +181,8 @@ def summarise(records: Iterable[Record], period: Period, *, made_at: datetime) -
         if not period.holds(at):
             continue
         kinds[kind] += 1
+        for ground in _grounds(said):
+            rules.setdefault(ground["rule"], (ground["reason"], ground["citation"]))
         line = Line(record.sequence, at, kind, in_words(kind, said))
         if dataset is not None:
             _account(dataset, kind, said, at)
@@ -181,7 +192,22 @@ def summarise(records: Iterable[Record], period: Period, *, made_at: datetime) -
         elif dataset is None and kind != "denial":
             others.append(line)
     shown = [d for d in datasets.values() if d.lines and (not d.classes or _is_of(period, *d.classes))]
-    return Summary(period, made_at, tuple(shown), tuple(denials), tuple(others), dict(sorted(kinds.items())))
+    return Summary(
+        period,
+        made_at,
+        datasets=tuple(shown),
+        denials=tuple(denials),
+        others=tuple(others),
+        kinds=dict(sorted(kinds.items())),
+        rules=dict(sorted(rules.items())),
+    )
+
+
+def _grounds(said: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every ground of the gate's that a record holds: for what was done, and for what was judged."""
+    judged: Sequence[Mapping[str, Any]] = said.get("candidates") or ()
+    for each in (said, *judged):
+        yield from _part(each, "gate").get("grounds", ())
 
 
 def _is_of(period: Period, *classes: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.core.classes import DataClass
 from gateway.core.gate import Action, Attestation, Decision, GateRequest, Ground
 from gateway.core.job import Artifact, JobState, RemoteRef
-from gateway.core.plan import CandidateKey, DataSummary, Plan, ProviderFile
+from gateway.core.plan import CandidateKey, DataSummary, Plan, ProviderFile, Verdict
 from gateway.records import RecordLog, SigningKey, action, decision, dispatch, scan, training_result, upload
 from tests.policy.asking import GOOD, MANAGED
 from tests.records.test_predicates import DIGEST, PLAN, TRANSLATION
@@ -62,7 +62,7 @@ def plan_of(number: int, data_class: DataClass, key: CandidateKey) -> Plan:
         effective=data_class, scanned=True, findings={"name": 40, "mrn": 12} if number == 1 else {},
     )  # fmt: skip
     candidate = replace(PLAN.candidates[0], key=key, decision=ALLOWED, reasons=())
-    other = replace(candidate, key=replace(key, backend="openai"), decision=DENIED)
+    other = replace(candidate, key=replace(key, backend="openai"), decision=DENIED, verdict=Verdict.DENIED)
     return replace(PLAN, data=data, candidates=(candidate, other), chosen=key)
 
 
