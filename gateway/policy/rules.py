@@ -61,6 +61,7 @@ class RuleBook:
         approvals: names and roles whose approval the rules ask for.
         places: zones and countries the rules name (two small letters).
         hash: SHA-256 over the schema and the rules, annotations included.
+        texts: SHA-256 of each rule, annotations included, by its id.
     """
 
     rules: Mapping[str, Rule]
@@ -71,6 +72,7 @@ class RuleBook:
     approvals: frozenset[str]
     places: frozenset[str]
     hash: str
+    texts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def rules_of(texts: Mapping[str, str | None]) -> RuleBook:
         approvals=frozenset(_sought(conditions, "approvals")),
         places=frozenset(word for word in _literals(conditions) if re.fullmatch(r"[a-z]{2}", word)),
         hash=canonical_sha256({"schema": _schema_text(), "rules": trees}),
+        texts={id: canonical_sha256(tree) for id, tree in trees.items()},
     )
 
 

@@ -148,7 +148,7 @@ def remember(bundle: Bundle, pin: Pin, folder: Path) -> None:
 
 def find_pin(*, system: Path, home: Path, settings: Pin | None) -> Pin | None:
     """The pin that decides; its bundle is the next pin's where it names none itself."""
-    pins = [pin for pin in (_system_pin(system), _home_pin(home), settings) if pin is not None]
+    pins = [pin for pin in (_system_pin(system), home_pin(home), settings) if pin is not None]
     if not pins:
         return None
     bundle = next((pin.bundle for pin in pins if pin.bundle is not None), None)
@@ -207,7 +207,8 @@ def _system_pin(folder: Path) -> Pin | None:
     return Pin(str(folder / PUBLIC), _keys(text), bundle if _text_of(bundle) is not None else None)
 
 
-def _home_pin(home: Path) -> Pin | None:
+def home_pin(home: Path) -> Pin | None:
+    """The pin of a home folder; None where there is none."""
     path = home / "trust" / _PIN
     if _text_of(path) is None:
         return None

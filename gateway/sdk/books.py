@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from backends import registry
 from gateway.core.errors import Unsupported
 from gateway.core.facts import Facts, Source
-from gateway.core.plan import Plan
 from gateway.sdk.planning import installed
+from gateway.sdk.policy import settings_problems
 
 if TYPE_CHECKING:
-    from gateway.policy import CaseResult
     from gateway.sdk.rooms import Rooms
 
 
@@ -76,42 +75,6 @@ class Costs:
         ]
 
 
-class Policy:
-    """`gw.policy`: the rules of the gate."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-
-    def check(self, files: Iterable[Path] = ()) -> builtins.list[str]:
-        """Problems of policy files; of those in force where none is named. Empty: they are valid."""
-        from gateway.policy import check
-        from gateway.policy.rules import set_path
-
-        named = tuple(files)
-        settings = self._rooms.settings
-        in_force = (*map(set_path, settings.policy_sets), *settings.policy_files)
-        return [str(problem) for problem in check(named or in_force)]
-
-    def explain(self, plan: Plan) -> builtins.list[dict[str, Any]]:
-        """Every candidate the gate denies: rules, citations, fixes, and what would open it."""
-        changes = {opening.candidate: opening.change for opening in plan.openings}
-        return [
-            {
-                "candidate": str(candidate.key),
-                "change": changes.get(candidate.key),
-                **candidate.decision.to_json(),
-            }
-            for candidate in plan.candidates
-            if candidate.decision is not None and not candidate.decision.allowed
-        ]
-
-    def test(self, cases: Path) -> Sequence[CaseResult]:
-        """Run a YAML table of cases against the policies in force."""
-        from gateway.policy import try_cases
-
-        return try_cases(cases, self._rooms.gate)
-
-
 class Backends:
     """`gw.backends`: what could run a job, what is known of it, and what is missing."""
 
@@ -154,7 +117,18 @@ class Backends:
                 _check(name, "options", not missing, f"set {missing} under options.{name}"),
             ]
             rows += self._agreements(name, facts)
-        return rows
+        return rows if backend else [*rows, *self._trust()]
+
+    def _trust(self) -> Iterable[dict[str, Any]]:
+        """Whose word grants permission here, and what the settings name that is not there."""
+        trust, ground = self._rooms.trust.on(self._rooms.clock().date())
+        fix = "an officer signs what grants permission: `tunegate policy sign`, then `tunegate policy trust`"
+        row = _check(
+            "-", "trust bundle", trust == "verified", f"{ground.reason} {ground.fix}" if ground else fix
+        )
+        yield row if ground or trust == "verified" else {**row, "state": "unverified"}
+        for problem in settings_problems(self._rooms):
+            yield _check("-", "settings", False, problem)
 
     def _agreements(self, name: str, facts: Facts) -> Iterable[dict[str, Any]]:
         """The agreements that this backend needs for PHI or access, or that the rules in force ask of
@@ -162,9 +136,10 @@ class Backends:
         today = self._rooms.clock().date()
         stated = facts.handles("hipaa_requires")
         phi = stated.value if stated and isinstance(stated.value, tuple) else ()
-        ruled = self._rooms.gate.book.agreements if facts.kind == "managed" else ()
+        state, gate = self._rooms.keeper.rules()
+        ruled = gate.book.agreements if facts.kind == "managed" else ()
         needed = {*phi, *ruled, *(limit.requires for limit in facts.lifecycle if limit.requires)}
-        held = {a.kind for a in self._rooms.settings.attestations if a.backend == name and a.in_force(today)}
+        held = {a.kind for a in state.attestations if a.backend == name and a.in_force(today)}
         for kind in sorted(needed):
             yield _check(name, f"attestation {kind}", kind in held, _attest(kind, name, today))
 

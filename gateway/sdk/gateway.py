@@ -10,11 +10,12 @@ from gateway.core.errors import SpecError
 from gateway.core.job import ChatMessage, Completion
 from gateway.core.plan import Candidate, Plan
 from gateway.core.spec import JobSpec
-from gateway.sdk.books import Backends, Costs, Models, Policy
+from gateway.sdk.books import Backends, Costs, Models
 from gateway.sdk.data import Datasets
 from gateway.sdk.jobs import JobHandle, Jobs
 from gateway.sdk.options import with_defaults
 from gateway.sdk.planning import chosen_or_raise, make_plan
+from gateway.sdk.policy import Policy
 from gateway.sdk.records import Records
 from gateway.sdk.rooms import Rooms
 from gateway.sdk.starter import Starter, make_starter
@@ -34,6 +35,8 @@ class Gateway:
         config: settings file; default: `tunegate.toml`, found upwards from the working directory.
         home: state, keys and caches; default: `$TUNEGATE_HOME`, else the platform's data folder.
         clock: the time now, in UTC with a zone; tests pin it.
+        passphrase: asks somebody for the passphrase of the key at a place, where the environment has
+            none; gives None where nobody is there.
 
     Raises:
         SettingsError: the settings file is wrong.
@@ -45,8 +48,9 @@ class Gateway:
         config: str | Path | None = None,
         home: str | Path | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        passphrase: Callable[[str], str | None] = lambda place: None,
     ) -> None:
-        self._rooms = Rooms(load_settings(config, home=home), clock)
+        self._rooms = Rooms(load_settings(config, home=home), clock, passphrase)
         self.jobs = Jobs(self._rooms)
         self.data = Datasets(self._rooms)
         self.models = Models(self._rooms)

@@ -28,17 +28,21 @@ if TYPE_CHECKING:
     from gateway.jobs.reconciler import Reconciler
     from gateway.jobs.store import Store
     from gateway.records import RecordLog
+    from gateway.records.keys import Passphrase, Signer
     from gateway.sdk.accounts import Accounts
 
 
 class Rooms:
     """What a gateway is assembled from."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime], ask: Passphrase = lambda place: None
+    ) -> None:
+        self._ask = ask
         self.settings = settings
         self.clock = clock
         self._backends: dict[str, Backend] = {}
-        self._keeper = Keeper(settings, lambda: self.facts)
+        self.keeper = Keeper(settings, lambda: self.facts)
 
     @cached_property
     def home(self) -> Path:
@@ -78,7 +82,7 @@ class Rooms:
     def trust(self) -> TrustState:
         """Whose word grants permission here, as of now; its attestations and approvers are those in
         force: a pinned bundle's, else the settings'."""
-        return self._keeper.state()
+        return self.keeper.state()
 
     @property
     def gate(self) -> CedarGate:
@@ -87,7 +91,7 @@ class Rooms:
         Raises:
             SettingsError: a policy is wrong, or an attestation is of no known kind or backend.
         """
-        return self._keeper.gate()
+        return self.keeper.gate()
 
     def backend(self, name: str) -> Backend:
         """One instance per name, so that loaded models are shared within this gateway."""
@@ -109,9 +113,33 @@ class Rooms:
 
     @cached_property
     def log(self) -> RecordLog:
-        from gateway.records import RecordLog, load_or_create_key
+        from gateway.records import RecordLog
+        from gateway.records.keys import DeferredSigner
 
-        return RecordLog(self.home / "records", load_or_create_key(self.home / "keys"), self.clock)
+        return RecordLog(self.home / "records", DeferredSigner(self._record_signer), self.clock)
+
+    def signer(self, name: str) -> Signer:
+        """The private key that whoever runs the command named, as `gateway.records.keys` names keys.
+
+        Raises:
+            RecordError: there is no such key, or its passphrase is missing or wrong.
+        """
+        from gateway.records.keys import open_signer
+
+        return open_signer(name, folder=Path.cwd(), variable=credential, passphrase=self._passphrase)
+
+    def _record_signer(self) -> Signer:
+        """What signs records here: the settings' key, else the home folder's own."""
+        from gateway.records.keys import load_or_create_key, open_signer
+
+        name, folder = self.settings.signing.key, self.settings.folder
+        if not name:
+            return load_or_create_key(self.home / "keys", self._passphrase)
+        return open_signer(name, folder=folder, variable=credential, passphrase=self._passphrase)
+
+    def _passphrase(self, place: str) -> str | None:
+        """From the variable the settings name, else from whoever is here to be asked."""
+        return credential(self.settings.signing.passphrase_env) or self._ask(place)
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -127,7 +155,7 @@ class Rooms:
     def egress(self) -> Egress:
         from gateway.egress import Egress
 
-        return Egress(self._keeper, self.backend_at, on_decision=self.accounts.decided)
+        return Egress(self.keeper, self.backend_at, on_decision=self.accounts.decided)
 
     @cached_property
     def reconciler(self) -> Reconciler:

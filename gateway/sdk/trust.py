@@ -41,6 +41,7 @@ class Keeper:
         self._facts = facts
         self._seen: tuple[object, TrustState] | None = None
         self._gate: tuple[TrustState, CedarGate] | None = None
+        self._checked = False
 
     def state(self) -> TrustState:
         """How permission stands now. Never raises: what is wrong with a pinned bundle is in the state."""
@@ -64,18 +65,38 @@ class Keeper:
         Raises:
             SettingsError: a policy of the settings is wrong, or an attestation of no known kind or backend.
         """
+        state, gate = self.rules()
+        if state.pin is None:
+            self.check_attestations()
+        return gate
+
+    def rules(self) -> tuple[TrustState, CedarGate]:
+        """The state with its gate, whatever the attestations are like.
+
+        Raises:
+            SettingsError: a policy of the settings is wrong.
+        """
         state = self.state()
         if self._gate is None or self._gate[0] is not state:
             gate = gate_of(state, self._settings.policy_files, self._settings.policy_sets)
-            if state.pin is None and state.attestations:
-                check_known(
-                    state.attestations,
-                    backends=self._facts(),
-                    kinds=known_agreements(gate.book) | _agreements_of(self._facts().values()),
-                    place=str(self._settings.file or FILE_NAME),
-                )
-            self._gate = (state, gate)
-        return self._gate[1]
+            self._gate, self._checked = (state, gate), False
+        return self._gate
+
+    def check_attestations(self) -> None:
+        """Raises:
+        SettingsError: an attestation in force is of a kind or for a backend that nothing looks at.
+        """
+        state, gate = self.rules()
+        if self._checked:
+            return
+        place = state.pin.bundle if state.pin else self._settings.file
+        check_known(
+            state.attestations,
+            backends=self._facts(),
+            kinds=known_agreements(gate.book) | _agreements_of(self._facts().values()),
+            place=str(place or FILE_NAME),
+        )
+        self._checked = True
 
     def decide(self, request: GateRequest) -> Decision:
         """The answer of the gate as it stands now; the keeper is a gate itself."""
