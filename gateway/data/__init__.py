@@ -18,7 +18,7 @@ from gateway.data.opening import open_any, open_dataset
 from gateway.data.profiling import Scanner, profile
 from gateway.data.reasons import REASONS
 from gateway.data.splits import SplitAssignment, SplitCollector, assign_splits, row_digest, rows_of
-from gateway.data.writing import write_atomically, write_split
+from gateway.data.writing import SplitFile, write_atomically, write_split, write_splits
 
 __all__ = [
     "REASONS",
@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "SplitAssignment",
     "SplitCollector",
+    "SplitFile",
     "assign_splits",
     "check",
     "fetch",
@@ -45,4 +46,5 @@ __all__ = [
     "run_pass",
     "write_atomically",
     "write_split",
+    "write_splits",
 ]

@@ -7,15 +7,18 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
 from gateway.core.errors import DataError
 from gateway.core.rows import Convert, FileStats, Refusal, Row, Split
 from gateway.data.dataset import Dataset
-from gateway.data.splits import SplitAssignment, rows_of
+from gateway.data.splits import SplitAssignment
 
 
 class LineTally:
@@ -53,6 +56,15 @@ class LineTally:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SplitFile:
+    """Where one split goes, and as what."""
+
+    path: Path
+    convert: Convert
+    format: str = ""
+
+
 def write_split(
     dataset: Dataset,
     assignment: SplitAssignment,
@@ -62,18 +74,31 @@ def write_split(
     *,
     format: str = "",
 ) -> FileStats:
-    """Write one split as JSON Lines, readable by its owner only.
+    """Write one split as JSON Lines; see `write_splits`."""
+    return write_splits(dataset, assignment, {split: SplitFile(path, convert, format)})[split]
 
-    The bytes are those that `profile` counted and hashed for the same converter. The file appears
-    under its name only when all of it is on disk.
+
+def write_splits(
+    dataset: Dataset, assignment: SplitAssignment, files: Mapping[Split, SplitFile]
+) -> dict[Split, FileStats]:
+    """Write splits as JSON Lines in one pass over the data, readable by their owner only.
+
+    The bytes are those that `profile` counted and hashed for the same converter. A file appears under
+    its name only when all of it is on disk.
 
     Raises:
-        DataError: the dataset cannot be read, or the file cannot be written (full disk, no right).
+        DataError: the dataset cannot be read, or a file cannot be written (full disk, no right).
     """
-    tally = LineTally(split, format, convert)
-    lines = (line for row in rows_of(dataset, assignment, split) if (line := tally.line(row)) is not None)
-    write_atomically(path, lines)
-    return tally.stats()
+    tallies = {split: LineTally(split, file.format, file.convert) for split, file in files.items()}
+    with ExitStack() as stack:
+        out = {split: stack.enter_context(_whole(file.path)) for split, file in files.items()}
+        for record in dataset.records():
+            split = assignment.of(record) if isinstance(record.outcome, Row) else None
+            if split in out and isinstance(record.outcome, Row):
+                line = tallies[split].line(record.outcome)
+                if line is not None:
+                    _written(files[split].path, out[split], line)
+    return {split: tally.stats() for split, tally in tallies.items()}
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
@@ -82,13 +107,20 @@ def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
     Raises:
         DataError: it cannot be written. Nothing is left behind.
     """
+    with _whole(path) as file:
+        for piece in pieces:
+            _written(path, file, piece)
+
+
+@contextmanager
+def _whole(path: Path) -> Generator[BinaryIO]:
+    """A file to be written that appears under its name when the block ends well, and not at all else."""
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb", 1 << 20) as file:
-            for piece in pieces:
-                file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
@@ -99,6 +131,13 @@ def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _written(path: Path, file: BinaryIO, piece: bytes) -> None:
+    try:
+        file.write(piece)
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 def _sync_folder(folder: Path) -> None:

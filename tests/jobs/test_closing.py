@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.core.errors import Auth, NotFound, Unreachable, Unsupported
 from gateway.core.gate import Action
-from gateway.core.job import Artifact, JobState, RemoteRef
+from gateway.core.job import Artifact, JobState, RemoteRef, Snapshot
 from gateway.jobs.closing import deployment_of
 from gateway.jobs.model import Deletion, Job
 from tests.jobs.world import FolderBackend, World, a_store_in
@@ -89,7 +88,7 @@ def test_a_job_that_needs_the_bytes_while_they_are_deleted_waits_and_sends_them_
             waiting = other.reconcile(second.id)
             assert (waiting.state, waiting.error) == (S.STAGING, None)
 
-    world.backend.at = at
+    world.backend.reached = at
     reconciler = world.reconciler()
     reconciler.follow(first.id)
     assert met
@@ -206,10 +205,13 @@ def test_a_deployment_is_on_file_before_it_is_asked_for(tmp_path: Path) -> None:
     assert deployment_of(world.store.get(job.id)) is None, "what was denied was never asked for"
 
 
+def _a_dollar_and_a_quarter(job: Job, seen: Snapshot) -> Decimal:
+    return Decimal("1.25")
+
+
 def test_actual_cost_and_reservation_are_untouched_by_a_later_comparison(tmp_path: Path) -> None:
     world = _must_deploy(tmp_path)
-    usd: Any = lambda job, seen: Decimal("1.25")  # noqa: E731  # pyright: ignore[reportUnknownLambdaType]
-    reconciler = world.reconciler(actual_usd=usd)
+    reconciler = world.reconciler(actual_usd=_a_dollar_and_a_quarter)
     job = reconciler.follow(world.new_job(reserve_usd=Decimal(5)).id)
     world.clock.sleep(timedelta(days=3).total_seconds())
     for _ in range(3):

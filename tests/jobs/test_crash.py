@@ -109,7 +109,7 @@ def _killed_at(tmp_path: Path, point: str, how: LookupHow) -> World:
             if next(names) == point:
                 die(name)
 
-        world.backend.at = at
+        world.backend.reached = at
         world.reconciler(_watched(world, at)).follow(job.id, until=_dispatched)
 
     _run_and_die(child)

@@ -91,10 +91,10 @@ class FolderBackend(Backend):
         at: Point = lambda name: None,
     ) -> None:
         super().__init__(_facts(how, kind), home)
-        self.script = list(script)
+        self.script: list[str] = list(script)
         self.faults: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
-        self.at = at
+        self.reached = at
         self.lists_late = False
         for name in ("jobs", "files", "sent"):
             (home / name).mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class FolderBackend(Backend):
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
-        self.at(f"before {call}")
+        self.reached(f"before {call}")
         self._raise(call)
 
     def _raise(self, call: str) -> None:
@@ -125,7 +125,7 @@ class FolderBackend(Backend):
             raise errors.pop(0)
 
     def _done(self, call: str) -> None:
-        self.at(f"after {call}")
+        self.reached(f"after {call}")
         self._raise(f"{call}:lost")
 
     # -- lifecycle --------------------------------------------------------------------------------
