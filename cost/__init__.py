@@ -7,29 +7,42 @@ fit(spec, shape, machine, tokens, rows=800, epochs=3, batch_size=8)   # memory, 
 
 from __future__ import annotations
 
+from cost.breakeven import BreakEven, Managed, break_even, managed, sensitivity
 from cost.catalogue import BasePrice, base_price
 from cost.entered import Discount, Entered, Override, entered_from
-from cost.estimate import OWN_HARDWARE, Priced, Usage, estimate
+from cost.estimate import OWN_HARDWARE, Priced, Usage, cents, estimate
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
 from cost.prices import PriceBook, Quote
+from cost.selfhosted import SelfHosted, self_hosted
+from cost.serving import Capacity, capacity
 
 __all__ = [
     "OWN_HARDWARE",
     "BasePrice",
+    "BreakEven",
+    "Capacity",
     "Catalogue",
     "Discount",
     "Entered",
     "Gpu",
+    "Managed",
     "Override",
     "PriceBook",
     "Priced",
     "Quote",
     "Rental",
+    "SelfHosted",
     "Usage",
     "base_price",
+    "break_even",
+    "capacity",
+    "cents",
     "entered_from",
     "estimate",
     "fit",
     "load_gpus",
+    "managed",
+    "self_hosted",
+    "sensitivity",
 ]

@@ -15,8 +15,9 @@ from functools import reduce
 from operator import add
 
 from cost.prices import PriceBook, Quote
+from gateway.core.estimate import Estimate, LineItem, Range
 from gateway.core.facts import Kind, PriceItem, PriceLine
-from gateway.core.plan import CandidateKey, Estimate, LineItem, Range
+from gateway.core.plan import CandidateKey
 from gateway.core.spec import Serving
 
 HOURS_PER_MONTH = Decimal(730)  # 365 days × 24 hours / 12
@@ -156,9 +157,9 @@ class _Sheet:
 
     def add(self, part: str, name: str, quantity: Range, unit: str, quote: Quote, line: PriceLine) -> None:
         usd = Range(
-            _cents(quantity.low * line.value * (1 - quote.band)),
-            _cents(quantity.likely * line.value),
-            _cents(quantity.high * line.value * (1 + quote.band)),
+            cents(quantity.low * line.value * (1 - quote.band)),
+            cents(quantity.likely * line.value),
+            cents(quantity.high * line.value * (1 + quote.band)),
         )
         self._lines[part].append(LineItem(name, quantity.likely, unit, line.value, usd, line.source))
         if quote.weak and usd.likely:
@@ -167,16 +168,16 @@ class _Sheet:
             self._stale[name] = quote.stale_days
 
     def close(self, serving: Serving | None) -> Priced:
-        training = None if self._unknown["training"] else _sum(self._lines["training"])
-        monthly, total = None, training
+        training = None if self._unknown["training"] else total(self._lines["training"])
+        monthly, over_all = None, training
         if serving:
-            over_horizon = None if self._unknown["serving"] else _sum(self._lines["serving"])
-            total = training + over_horizon if training and over_horizon else None
+            over_horizon = None if self._unknown["serving"] else total(self._lines["serving"])
+            over_all = training + over_horizon if training and over_horizon else None
             if over_horizon and (training or self._lines["serving"]):
-                monthly = _cents(over_horizon.likely / serving.months)
+                monthly = cents(over_horizon.likely / serving.months)
         lines = (*self._lines["training"], *self._lines["serving"])
         unpriced = (*self._unknown["training"], *self._unknown["serving"])
-        return Priced(Estimate(training, monthly, total, lines, unpriced), tuple(self._warnings()))
+        return Priced(Estimate(training, monthly, over_all, lines, unpriced), tuple(self._warnings()))
 
     def _warnings(self) -> Iterator[str]:
         """One sentence per kind of doubt. What costs nothing today is not worth a warning."""
@@ -187,11 +188,13 @@ class _Sheet:
             yield f"the price of {names} was read up to {days} days ago; its range is 10 % wider"
 
 
-def _sum(lines: Sequence[LineItem]) -> Range:
+def total(lines: Sequence[LineItem]) -> Range:
+    """The sum of lines, each already rounded: what adds up on paper."""
     return reduce(add, (line.usd for line in lines), _ZERO)
 
 
-def _cents(value: Decimal) -> Decimal:
+def cents(value: Decimal) -> Decimal:
+    """To the cent, halves up."""
     return value.quantize(_CENT, ROUND_HALF_UP)
 
 

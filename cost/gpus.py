@@ -21,12 +21,14 @@ FILE = Path(__file__).parent / "gpus.toml"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One kind of GPU. Memory in GiB; `peak_tflops` is dense, in bf16 where `bf16` is true, else fp32."""
+    """One kind of GPU. Memory in GiB, its bandwidth in 10^9 bytes a second; `peak_tflops` is dense, in bf16
+    where `bf16` is true, else fp32."""
 
     name: str
     match: tuple[str, ...]
     memory_gib: float
     peak_tflops: float
+    bandwidth_gbs: float
     bf16: bool
     datasheet: str
     source: Source
@@ -77,6 +79,7 @@ class _Gpu(_Table):
     match: tuple[str, ...]
     memory_gib: float = Field(gt=0)
     peak_tflops: float = Field(gt=0)
+    bandwidth_gbs: float = Field(gt=0)
     bf16: bool
     datasheet: str
     note: str = ""
@@ -132,6 +135,7 @@ def _assemble(table: _File) -> Catalogue:
             match=row.match,
             memory_gib=row.memory_gib,
             peak_tflops=row.peak_tflops,
+            bandwidth_gbs=row.bandwidth_gbs,
             bf16=row.bf16,
             datasheet=row.datasheet,
             source=sources[row.source],

@@ -14,9 +14,11 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from gateway.core.classes import DataClass
+from gateway.core.estimate import Comparison, Estimate, Range
 from gateway.core.facts import Confidence, Source
 from gateway.core.gate import USUAL_SETS, Decision, Trust
 from gateway.core.html import plan_html
+from gateway.core.review import Lineage, Review
 from gateway.core.rows import Split
 
 PLAN_SCHEMA = "tunegate.plan/1"
@@ -64,72 +66,6 @@ class Reason:
             "rule": self.rule,
             "source": _source(self.source),
             "fix": self.fix,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Low, likely and high of one quantity."""
-
-    low: Decimal
-    likely: Decimal
-    high: Decimal
-
-    def __add__(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
-
-    @classmethod
-    def exactly(cls, value: Decimal) -> Range:
-        return cls(value, value, value)
-
-    def to_json(self) -> dict[str, str]:
-        return {"low": str(self.low), "likely": str(self.likely), "high": str(self.high)}
-
-
-@dataclass(frozen=True, slots=True)
-class LineItem:
-    """One named cost: quantity × price = usd. `usd` is rounded to the cent; quantity is not."""
-
-    name: str
-    quantity: Decimal
-    unit: str
-    price: Decimal
-    usd: Range
-    source: Source
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "quantity": str(self.quantity),
-            "unit": self.unit,
-            "price": str(self.price),
-            "usd": self.usd.to_json(),
-            "source": self.source.url,
-            "as_of": self.source.as_of.isoformat(),
-            "confidence": str(self.source.confidence),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Named line items and their sums. `None` means not priced, never zero.
-
-    `lines` that recur monthly carry the whole horizon in `usd`.
-    """
-
-    training_usd: Range | None
-    serving_usd_month: Decimal | None
-    total_usd: Range | None
-    lines: tuple[LineItem, ...] = ()
-    unpriced: tuple[str, ...] = ()  # what has no price, in words
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "training_usd": self.training_usd and self.training_usd.to_json(),
-            "serving_usd_month": None if self.serving_usd_month is None else str(self.serving_usd_month),
-            "total_usd": self.total_usd and self.total_usd.to_json(),
-            "lines": [line.to_json() for line in self.lines],
-            "unpriced": list(self.unpriced),
         }
 
 
@@ -313,8 +249,12 @@ class DataSummary:
     effective: DataClass
     scanned: bool
     findings: Mapping[str, int]
+    undetermined: DataClass | None = None  # the class that counts once no determination does
+    review: Review = field(default_factory=Review)
+    lineage: Lineage | None = None
 
     def to_json(self) -> dict[str, Any]:
+        determination = self.review.determination
         return {
             "rows": self.rows,
             "used": self.used,
@@ -327,9 +267,13 @@ class DataSummary:
                 "declared": str(self.declared),
                 "detected": None if self.detected is None else str(self.detected),
                 "effective": str(self.effective),
+                "determination": determination and determination.document,
             },
+            "undetermined": str(self.effective if self.undetermined is None else self.undetermined),
             "scanned": self.scanned,
             "findings": dict(self.findings),
+            "review": self.review.to_json(),
+            "lineage": self.lineage and self.lineage.to_json(),
         }
 
 
@@ -350,6 +294,7 @@ class Plan:
     why: str
     openings: tuple[Opening, ...] = field(default=())
     rules: tuple[str, ...] = ()
+    comparison: Comparison | None = None
 
     def candidate(self, key: CandidateKey) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.key == key)
@@ -380,6 +325,7 @@ class Plan:
             "why": self.why,
             "openings": [opening.to_json() for opening in self.openings],
             "rules": list(self.rules),
+            "comparison": self.comparison and self.comparison.to_json(),
         }
 
 

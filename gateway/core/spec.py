@@ -199,6 +199,7 @@ class Serving(Part):
 
     input_tokens_per_month: int = Field(default=0, ge=0, le=10**15)
     output_tokens_per_month: int = Field(default=0, ge=0, le=10**15)
+    queries_per_month: int | None = Field(default=None, ge=1, le=10**12)
     months: int = Field(default=12, ge=1, le=120)
     incumbent: str | None = Field(default=None, description="the model that does this work today")
 

@@ -26,6 +26,7 @@ from gateway.core.plan import (
 from gateway.core.rows import TokenStats
 from gateway.planner.capability import cut_rows, field_reasons, left_out_rows, model_reasons
 from gateway.planner.choice import choose, openings, within_limits
+from gateway.planner.comparison import compare
 from gateway.planner.lifecycle import lifecycle_reasons
 from gateway.planner.places import Place, places
 from gateway.planner.request import PlanRequest, gate_request
@@ -64,6 +65,7 @@ def plan(request: PlanRequest) -> Plan:
         why=f"{why}{_why_nowhere(request, nowhere)}",
         openings=tuple(openings(request, candidates, by_key, best)),
         rules=request.rules,
+        comparison=compare(request, candidates),
     )
 
 
@@ -341,4 +343,7 @@ def _data_summary(request: PlanRequest, candidates: list[Candidate]) -> DataSumm
         effective=profile.effective,
         scanned=profile.scan is not None and profile.scan.complete,
         findings=profile.scan.findings if profile.scan else {},
+        undetermined=profile.undetermined,
+        review=profile.review,
+        lineage=profile.lineage,
     )
