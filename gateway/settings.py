@@ -16,6 +16,9 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     job_usd = 100                           # caps on the high estimate; all optional
     team_month_usd = 1000
 
+    [uploads]
+    keep = true                             # leave training files at the backend; default: deleted at the end
+
     [options.vertex]                        # defaults for `options.<backend>` of every spec
     project = "my-project"
 
@@ -113,6 +116,7 @@ class Settings:
     signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
     keep_years: int = KEEP_YEARS
+    keep_uploads: bool = False
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @property
@@ -136,6 +140,10 @@ class _Table(BaseModel):
 class _Policy(_Table):
     sets: tuple[str, ...] = USUAL_SETS
     files: tuple[str, ...] = ()
+
+
+class _Uploads(_Table):
+    keep: bool = False
 
 
 class _Budgets(_Table):
@@ -167,6 +175,7 @@ class _File(_Table):
     store: str = ""
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
+    uploads: _Uploads = _Uploads()
     options: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     attestations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     prices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
@@ -203,6 +212,7 @@ def load_settings(
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
         keep_years=table.records.keep_years,
+        keep_uploads=table.uploads.keep,
         options=table.options,
     )
 
@@ -211,6 +221,11 @@ def variable(name: str) -> str | None:
     """One environment variable, for what names its own; None when unset or empty. Never a credential:
     those each SDK's own chain finds, and `credential` where there is no SDK with one."""
     return os.environ.get(name) or None
+
+
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these variables set, for a command that is run in it."""
+    return {**os.environ, **more}
 
 
 def credential(name: str) -> str | None:
