@@ -144,6 +144,11 @@ class Backend(ABC):
         empty when nothing is missing. A plan is exact without them, a dispatch is not possible."""
         return ()
 
+    def account(self, options: Mapping[str, Any]) -> str:
+        """Whose account at the provider a job would use, as an agreement would name it; empty where
+        `options.<backend>` do not say."""
+        return ""
+
     def absent(self, model: ModelFacts) -> str | None:
         """Why this model's weights cannot be trained on just now, and what brings them here; None
         when nothing is missing. No network."""

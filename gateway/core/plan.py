@@ -282,6 +282,7 @@ class Plan:
     """All candidates, and the choice. `chosen` is None when nothing may run; `why` says why.
 
     `rules` says whose rules decided: names of shipped sets, and file names of an organisation's own.
+    `warnings` are about what the whole plan stands on: permissions that are ignored, or end soon.
     """
 
     spec_hash: str
@@ -295,6 +296,7 @@ class Plan:
     openings: tuple[Opening, ...] = field(default=())
     rules: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    warnings: tuple[str, ...] = ()
 
     def candidate(self, key: CandidateKey) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.key == key)
@@ -325,6 +327,7 @@ class Plan:
             "why": self.why,
             "openings": [opening.to_json() for opening in self.openings],
             "rules": list(self.rules),
+            "warnings": list(self.warnings),
             "comparison": self.comparison and self.comparison.to_json(),
         }
 

@@ -76,6 +76,7 @@ def gate_request(request: PlanRequest, place: Place) -> GateRequest:
         tags=tuple(dict.fromkeys((*spec.data.tags, *profile.tags))),
         purpose=profile.purpose or spec.data.purpose,
         asked_residency=spec.data.residency if profile.residency == "any" else profile.residency,
+        account=place.backend.account(request.options_of(place.backend.name)),
     )
 
 
@@ -92,6 +93,8 @@ def question(
     tags: tuple[str, ...] = (),
     purpose: str | None = None,
     asked_residency: str = "any",
+    account: str = "",
+    approvals: tuple[str, ...] = (),
 ) -> GateRequest:
     """The gate's question for any action at a candidate: the same when planned and when done.
 
@@ -115,4 +118,6 @@ def question(
         asked_residency=asked_residency,
         attestations=tuple(attestations),
         as_of=as_of,
+        account=account,
+        approvals=approvals,
     )
