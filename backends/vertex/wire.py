@@ -109,7 +109,7 @@ def _job(
     }
     if model.family == "open":
         output = options.output_uri or f"{_bucket(options, target.region)}/tunegate-models"
-        job["outputUri"] = f"{output.rstrip('/')}/{{key:16}}"
+        job["outputUri"] = f"{output.rstrip('/')}/{{key#16}}"
     if options.kms_key:
         job["encryptionSpec"] = {"kmsKeyName": options.kms_key}
     if options.service_account:
@@ -126,12 +126,22 @@ def _bucket(options: VertexOptions, region: str) -> str:
 
 def upload(file: ProviderFile, options: VertexOptions, region: str) -> ProviderRequest:
     """Where the file will lie: named by its content, so that the same bytes are sent once."""
-    output = options.output_uri and f"{options.output_uri.rstrip('/')}/tunegate-data"
-    place = options.data_uri or output or f"{_bucket(options, region)}/tunegate-data"
-    bucket, _, prefix = place.removeprefix("gs://").partition("/")
+    bucket, _, prefix = _staging(options, region).partition("/")
     content = file.sha256 or f"{{sha256:{file.name}}}"
     name = "/".join(part for part in (prefix.strip("/"), content, file.name) if part)
     return ProviderRequest("storage.objects.insert", {"bucket": bucket, "name": name})
+
+
+def bucket_of(options: VertexOptions, region: str) -> str:
+    """The bucket training files are staged in."""
+    return _staging(options, region).partition("/")[0]
+
+
+def _staging(options: VertexOptions, region: str) -> str:
+    """Bucket and folder of training files."""
+    output = options.output_uri and f"{options.output_uri.rstrip('/')}/tunegate-data"
+    place = options.data_uri or output or f"{_bucket(options, region)}/tunegate-data"
+    return place.removeprefix("gs://")
 
 
 # -- hyperparameters ------------------------------------------------------------------------------

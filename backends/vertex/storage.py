@@ -1,0 +1,116 @@
+"""Training files in Cloud Storage: named by their content, sent once, kept near the job."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, cast
+
+from backends.vertex import wire
+from backends.vertex.client import CONNECT_TIMEOUT_S, Clients
+from backends.vertex.places import is_around
+from gateway.core.errors import Rejected
+from gateway.core.plan import ProviderFile
+
+_TIMEOUT = (CONNECT_TIMEOUT_S, 300.0)
+_WHOLE = 8 * 2**20  # bytes; up to these the SDK sends a file in one request, larger ones in pieces
+_CHUNK = 2**20
+
+
+def stage(
+    clients: Clients, file: ProviderFile, path: Path, options: wire.VertexOptions, region: str, backend: str
+) -> str:
+    """Bring a file to its bucket, unless these very bytes lie there; its `gs://` URI.
+
+    Raises:
+        Rejected: the bucket is elsewhere than the job, or other bytes lie in the file's place.
+    """
+    place = wire.upload(file, options, region).body
+    bucket = _bucket_near(clients, place["bucket"], region, backend)
+    blob = cast("Any", bucket).blob(place["name"])
+    if not _is_there(blob, path, backend):
+        _send(blob, path, backend)
+    return f"gs://{place['bucket']}/{place['name']}"
+
+
+def unstage(clients: Clients, uri: str) -> None:
+    """Delete a staged file; where it is gone, nothing."""
+    from google.api_core.exceptions import NotFound
+
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    try:
+        cast("Any", clients.storage).bucket(bucket).blob(name).delete(timeout=_TIMEOUT, retry=None)
+    except NotFound:
+        return
+
+
+def remove_folder(clients: Clients, uri: str) -> None:
+    """Delete everything under a `gs://` folder."""
+    bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+    storage: Any = clients.storage
+    for blob in storage.list_blobs(bucket, prefix=f"{prefix.rstrip('/')}/", timeout=_TIMEOUT, retry=None):
+        unstage(clients, f"gs://{bucket}/{blob.name}")
+
+
+def _bucket_near(clients: Clients, name: str, region: str, backend: str) -> object:
+    """The bucket, once it is known to lie where the job's data may be.
+
+    What was decided about this job was decided for its region; a bucket elsewhere would move the data past
+    that decision. A bucket that does not say where it is stops the upload too.
+    """
+    bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
+    if not is_around(bucket.location, region):
+        raise Rejected(
+            f"the bucket {name} is in {bucket.location}, and the job in {region}",
+            backend=backend,
+            fix=f"name a bucket of {region} in options.vertex.data_uri, or make one: "
+            f"`gcloud storage buckets create gs://NAME --location={region}`",
+        )
+    return bucket
+
+
+def _is_there(blob: Any, path: Path, backend: str) -> bool:
+    """Whether the file lies in its place, whole: somebody sent it, perhaps we did and never heard so."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        blob.reload(timeout=_TIMEOUT, retry=None)
+    except NotFound:
+        return False
+    if blob.size != path.stat().st_size or blob.crc32c != _crc32c(path):
+        raise Rejected(
+            f"other bytes lie at gs://{blob.bucket.name}/{blob.name}, a place named by its content",
+            backend=backend,
+            fix="find out who wrote there; then delete it, and resume the job",
+        )
+    return True
+
+
+def _send(blob: Any, path: Path, backend: str) -> None:
+    """Send a file on condition that nothing lies there, so that sending twice is sending once. A piece of
+    a large file that got lost is sent again here; a small one is left to whoever asked."""
+    from google.api_core.exceptions import PreconditionFailed
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    in_pieces = path.stat().st_size > _WHOLE
+    try:
+        blob.upload_from_filename(
+            str(path),
+            content_type="application/jsonl",
+            if_generation_match=0,
+            timeout=_TIMEOUT,
+            retry=DEFAULT_RETRY if in_pieces else None,
+        )
+    except PreconditionFailed:  # it came there meanwhile
+        _is_there(blob, path, backend)
+
+
+def _crc32c(path: Path) -> str:
+    """The checksum Cloud Storage keeps, in its notation."""
+    import google_crc32c
+
+    checksum: Any = cast("Any", google_crc32c).Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum.update(chunk)
+    return base64.b64encode(checksum.digest()).decode()
