@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from gateway.data import CheckReport
     from gateway.sdk.gateway import Gateway
     from gateway.sdk.jobs import JobHandle
+    from gateway.sdk.sandbox import Sandbox
 
 _HOMES = {
     "Gateway": "gateway.sdk.gateway",
     "JobHandle": "gateway.sdk.jobs",
+    "Sandbox": "gateway.sdk.sandbox",
     "JobSpec": "gateway.core.spec",
     "CheckReport": "gateway.data",
     "DataClass": "gateway.core.classes",
@@ -73,6 +75,7 @@ __all__ = [
     "OverBudget",
     "Plan",
     "PolicyDenied",
+    "Sandbox",
     "SettingsError",
     "SpecError",
     "TunegateError",

@@ -34,6 +34,7 @@ def model_card(
         _front_matter(name, job, plan, evaluation, spec),
         f"# {_md(name)}",
         f"`{job.get('model')}` fine-tuned by Tunegate (job `{job.get('id')}`).",
+        *_rehearsal(job),
         *_section("Intended use", _intended(plan, spec)),
         *_section("Training data", _data(plan)),
         *_section("Training", _training(job, spec, libraries or {})),
@@ -42,6 +43,14 @@ def model_card(
         *_section("Record", _record(plan, record)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rehearsal(job: Mapping[str, Any]) -> Iterable[str]:
+    if where := job.get("rehearsal"):
+        yield (
+            f"**This was a rehearsal** against a local stand-in ({_md(where)}). Nothing was trained, and "
+            "every number below measures the stand-in alone."
+        )
 
 
 def _front_matter(

@@ -120,8 +120,11 @@ class Request(Shape):
 
 
 class Remote(Shape):
+    """Where a job lives; `address` is where it was really called, which tells a rehearsal on loopback."""
+
     backend: Text
     id: Text
+    address: Text | None = None
 
 
 class Artifact(Shape):

@@ -90,7 +90,7 @@ def dispatch(
         "candidate": _key(candidate),
         "place": gate and _place(gate[0]),
         "agreements": _agreements(gate[0]) if gate else [],
-        "remote": {"backend": remote.backend, "id": remote.id},
+        "remote": {"backend": remote.backend, "id": remote.id, "address": remote.detail.get("address")},
         "gate": gate and gate[1].to_json(),
         "files": [_file(file) for file in translation.files],
         "requests": [

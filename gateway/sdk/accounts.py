@@ -164,11 +164,9 @@ class Accounts:
         return self._log.append("dispatch", _subjects(plan), body).sha256
 
     def finished(self, job: Job, *, base_revision: str | None, libraries: Mapping[str, str]) -> str:
-        """Record how a job ended: `SEQ:SHA256` of the result's record."""
+        """Record how a job ended, and once more where base and tuned were compared since: `SEQ:SHA256` of
+        the result's record."""
         dispatched = self.dispatched(job)
-        for entry in self._log.of_job(job.id, since=job.created_at):
-            if (entry.kind, entry.attempt) == ("training_result", job.attempt):
-                return f"{entry.sequence}:{entry.sha256}"
         plan = self._plan_of(job.id)
         body = training_result(
             plan,
@@ -188,6 +186,11 @@ class Accounts:
             estimate=_estimate(plan, _key(job)),
             actual={"usd": None if job.actual_usd is None else str(job.actual_usd), "hours": _hours(job)},
         )
+        for entry in self._log.of_job(job.id, since=job.created_at):
+            if (entry.kind, entry.attempt) == ("training_result", job.attempt):
+                told = self._log.show(entry.sequence)["statement"]["predicate"]
+                if (told["evaluation"], told["metrics"]) == (body["evaluation"], body["metrics"]):
+                    return f"{entry.sequence}:{entry.sha256}"
         ref = self._log.append("training_result", _subjects(plan), body)
         return f"{ref.sequence}:{ref.sha256}"
 
@@ -254,8 +257,8 @@ def _subjects(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("spec", plan["spec_hash"]), ("data", plan["data"]["hash"])]
 
 
-def _remote(ref: RemoteRef) -> dict[str, str]:
-    return {"backend": ref.backend, "id": ref.id}
+def _remote(ref: RemoteRef) -> dict[str, str | None]:
+    return {"backend": ref.backend, "id": ref.id, "address": ref.detail.get("address")}
 
 
 def _key(job: Job) -> CandidateKey:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.classes import DataClass
-from gateway.core.errors import DataError, Unsupported
+from gateway.core.errors import Unsupported
 from gateway.core.gate import Action, GateRequest
 from gateway.core.job import ChatMessage, Completion, JobState, Score
 from gateway.core.plan import Candidate, CandidateKey, Plan, ProviderFile
-from gateway.core.rows import Converted, Message, Row
-from gateway.core.spec import Data, JobSpec
+from gateway.core.rows import Message
+from gateway.core.spec import JobSpec
 from gateway.jobs.model import Job, NewJob, new_job_id
 from gateway.planner import question
+from gateway.sdk import files
+from gateway.sdk.prompts import with_prompts
+from gateway.sdk.sandbox import rehearsed_at
+from gateway.sdk.scrubbing import as_used
+from gateway.sdk.standing import still_determined
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
 
 OnProgress = Callable[[int, int], None]
 
-HELD_OUT = "held-out.jsonl"
 _MOST_JOBS = 10_000  # looked through for the one a model came from
 LIBRARIES = ("tunegate", "torch", "transformers", "peft", "tokenizers", "numpy")
 
@@ -35,6 +40,7 @@ class Dispatch:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._on_evaluating: dict[str, OnProgress] = {}
+        self._one_at_a_time = threading.Lock()
 
     def create(self, spec: JobSpec, plan: Plan, chosen: Candidate) -> Job:
         """Record the decision, then store the job with its budget reserved, both before any call.
@@ -47,7 +53,7 @@ class Dispatch:
         if chosen.translation is None:
             raise Unsupported("this candidate has no translation", place=str(chosen.key))
         rooms.accounts.scanned(shown, job_id)
-        rooms.accounts.decision(shown, job_id)
+        rooms.accounts.decision(shown, job_id, requested_by=rooms.requester[0])
         return rooms.store.create(
             NewJob(
                 id=job_id,
@@ -57,7 +63,7 @@ class Dispatch:
                 model=chosen.key.model,
                 region=chosen.key.region,
                 offer=chosen.key.offer,
-                spec={"spec": spec.to_json(), "folder": str(spec.folder)},
+                spec={"spec": spec.to_json(), "folder": str(spec.folder), "requested_by": rooms.requester},
                 plan=shown,
                 translation=chosen.translation,
                 folder=rooms.home / "jobs" / job_id,
@@ -67,27 +73,31 @@ class Dispatch:
             caps=rooms.caps,
         )
 
-    def inference(self, model: str, backend: str) -> tuple[GateRequest, str, Mapping[str, Any]]:
+    def inference(
+        self, model: str, backend: str, chats: Sequence[Sequence[ChatMessage]]
+    ) -> tuple[GateRequest, str, Mapping[str, Any]]:
         """The gate's question for one answer of a model, what the backend calls that model, and the
         options it is asked with.
 
-        A job's model inherits the class of the data it was trained on, however it is named. What is
-        asked of any other model counts as unscanned PHI, since nobody has looked at the prompt.
+        A job's model inherits the class of the data it was trained on, however it is named, and what is
+        in the prompts can only raise it. What is asked of any other model counts as PHI: nobody has
+        said what class a prompt is of, and a scan that finds nothing lowers nothing.
         """
         job = self._trained_by(model)
         if job is not None:
-            return self.gate_request(job, Action.INFER), _callable_id(job), job.site.options
+            request = with_prompts(self.gate_request(job, Action.INFER), chats)
+            return request, _callable_id(job), job.site.options
         request = question(
             Action.INFER,
             self._rooms.backend(backend).facts,
             CandidateKey(backend, model, region="", offer=""),
             team=self._rooms.settings.team,
             data_class=DataClass.PHI,
-            scanned=False,
+            scanned=True,  # nothing goes there but the prompts, and they are
             attestations=self._rooms.trust.attestations,
             as_of=self._rooms.clock().date(),
         )
-        return request, model, self._rooms.options.get(backend, {})
+        return with_prompts(request, chats), model, self._rooms.options.get(backend, {})
 
     def _trained_by(self, model: str) -> Job | None:
         """The job a model came from, by the job's id or by what the backend calls the model."""
@@ -99,7 +109,7 @@ class Dispatch:
     def gate_request(self, job: Job, action: Action) -> GateRequest:
         """The question the gate is asked before an action of this job, on today's agreements.
 
-        The data's class and scan are those of the plan; what may have lapsed since is asked anew.
+        The data's scan is the plan's; what may have lapsed since, a determination too, is asked anew.
         """
         data, spec = self._rooms.store.plan(job.id)["data"], spec_of(job)
         return question(
@@ -107,38 +117,29 @@ class Dispatch:
             self._rooms.backend(job.backend).facts,
             CandidateKey(job.backend, job.model, job.region, job.offer),
             team=job.team,
-            data_class=DataClass.parse(data["class"]["effective"]),
+            data_class=still_determined(self._rooms, data, self._rooms.clock().date()),
             scanned=data["scanned"],
             attestations=self._rooms.trust.attestations,
             as_of=self._rooms.clock().date(),
             tags=spec.data.tags,
             purpose=spec.data.purpose,
             asked_residency=spec.data.residency,
+            account=self._rooms.backend(job.backend).account(job.site.options),
+            approvals=self._rooms.approvals.granted(job),
         )
 
     def write_file(self, job: Job, file: ProviderFile) -> Path:
         """One provider file under the job's folder; and, beside it, the rows kept for evaluation."""
-        from gateway.data import assign_splits, open_dataset, write_split
-
-        spec = spec_of(job)
-        dataset = open_dataset(spec.data, spec.folder, task=spec.task)
-        assignment = assign_splits(dataset, spec.data)
-        held_out = job.folder / "data" / HELD_OUT
-        if assignment.rows.get("test") and not held_out.exists():
-            write_split(dataset, assignment, "test", _canonical, held_out)
-        path = job.folder / "data" / file.name
-        convert = self._rooms.backend(job.backend).convert(file.format)
-        write_split(dataset, assignment, file.split, convert, path, format=file.format)
-        return path
+        return files.write_file(self._rooms, job, as_used(self._rooms, spec_of(job)), file)
 
     def evaluate(self, job: Job) -> Mapping[str, Any] | None:
         """Base against tuned on the held-out rows; None where the spec held none out."""
         from gateway.evaluate import evaluate
 
-        rows = self._held_out(job)
+        spec = spec_of(job)
+        rows = files.held_out(job, spec.task)
         if not rows:
             return None
-        spec = spec_of(job)
         request = self.gate_request(job, Action.INFER)
         models, options = {False: job.model, True: _callable_id(job)}, job.site.options
 
@@ -151,15 +152,18 @@ class Dispatch:
         def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> Sequence[Score]:
             return self._rooms.egress.score(request, models[is_tuned], examples, options=options)
 
-        found = evaluate(
-            spec.evaluate,
-            rows,
-            answer=answer,
-            score=score,
-            folder=spec.folder,
-            seed=spec.hyperparameters.seed,
-            on_progress=self._on_evaluating.get(job.id),
-        )
+        # Models on this machine share its memory and its cores: one comparison at a time.
+        local = self._rooms.facts[job.backend].kind == "local"
+        with self._one_at_a_time if local else nullcontext():
+            found = evaluate(
+                spec.evaluate,
+                rows,
+                answer=answer,
+                score=score,
+                folder=spec.folder,
+                seed=spec.hyperparameters.seed,
+                on_progress=self._on_evaluating.get(job.id),
+            )
         return found.to_json()
 
     @contextmanager
@@ -186,7 +190,12 @@ class Dispatch:
         plan = self._rooms.store.plan(job.id)
         spec = {**spec_of(job).to_json(), "hyperparameters": _as_used(job)}
         card = model_card(
-            job.to_json(), plan, job.result, spec=spec, libraries=libraries, record=reference
+            {**job.to_json(), "rehearsal": rehearsed_at(self._rooms, job)},
+            plan,
+            job.result,
+            spec=spec,
+            libraries=libraries,
+            record=reference,
         ).encode()
         write_atomically(job.folder / "plan.json", [json.dumps(plan, indent=2).encode()])
         write_atomically(job.folder / "model-card.md", [card])
@@ -195,22 +204,6 @@ class Dispatch:
         for artifact in job.artifacts or ():
             if artifact.kind == "adapter":
                 write_atomically(Path(artifact.uri) / "README.md", [card])
-
-    def _held_out(self, job: Job) -> list[Row]:
-        from gateway.data import open_dataset
-
-        path = job.folder / "data" / HELD_OUT
-        if not path.exists():
-            return []
-        task = "dpo" if spec_of(job).task == "dpo" else "sft"
-        dataset = open_dataset(Data(train=(path.name,)), path.parent, task=task)
-        outcomes = [record.outcome for record in dataset.records()]
-        rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
-        if len(rows) != len(outcomes):
-            raise DataError(
-                "the held-out rows can no longer be read", place=str(path), fix="run the job again"
-            )
-        return rows
 
 
 def _callable_id(job: Job) -> str:
@@ -231,11 +224,6 @@ def _callable_id(job: Job) -> str:
 
 def _callable_ids(job: Job) -> tuple[str, ...]:
     return tuple(artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id)
-
-
-def _canonical(row: Row) -> Converted:
-    """A row as our own reader takes it back, nothing lost."""
-    return Converted(row.to_json())
 
 
 def _as_used(job: Job) -> dict[str, Any]:

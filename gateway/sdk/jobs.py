@@ -15,9 +15,12 @@ from gateway.core.html import progress_html
 from gateway.core.job import Artifact, Event, JobState, Progress, RemoteRef
 from gateway.core.plan import CandidateKey
 from gateway.jobs.model import Job
-from gateway.sdk.endings import failure, purge
+from gateway.sdk import deployments
+from gateway.sdk.endings import failure, purge, training_estimate
+from gateway.sdk.sandbox import rehearsed_at
 
 if TYPE_CHECKING:
+    from gateway.sdk.approvals import Approval
     from gateway.sdk.rooms import Rooms
 
 OnProgress = Callable[[int, int], None]
@@ -57,8 +60,41 @@ class JobHandle:
     @property
     def doing(self) -> str:
         """The phase; while nothing is trained yet, what the run last told of its preparations."""
+        if self.awaiting:
+            return f"waits for the approval of {' and '.join(self.awaiting)}"
         event = self._preparing()
         return event.text if event else self.phase
+
+    @property
+    def awaiting(self) -> tuple[str, ...]:
+        """Names or roles whose approval is missing, while the job waits for nothing else."""
+        waits = self._job.state is JobState.AWAITING_APPROVAL
+        return self._rooms.approvals.awaiting(self._job) if waits else ()
+
+    @property
+    def terms(self) -> Mapping[str, Any]:
+        """What an approver of this job signs: names, and hashes of all that may not change."""
+        return self._rooms.approvals.terms(self._job).to_json()
+
+    def approvals(self) -> tuple[Approval, ...]:
+        """Every approval given, oldest first, and why it does not count where it does not."""
+        return self._rooms.approvals.given(self._job)
+
+    def approve(self, name: str, key: str) -> JobHandle:
+        """Sign this job as one of its approvers. Nothing is sent yet: `start` or `wait` goes on with it.
+
+        Args:
+            name: the approver, as the trust bundle names them.
+            key: their private key: a file, `env:VARIABLE` or `signer:NAME:ARGUMENT`.
+
+        Raises:
+            SettingsError: nobody of that name may approve it.
+            PolicyDenied: they asked for it themselves.
+            RecordError: it is not their key.
+            StoreConflict: it waits for nobody's approval.
+        """
+        self._job = self._rooms.approvals.approve(self._job, name=name, key=key)
+        return self
 
     @property
     def started(self) -> bool:
@@ -104,6 +140,26 @@ class JobHandle:
     def error(self) -> Mapping[str, Any] | None:
         """What went wrong: code, message, place, fix."""
         return self._job.error
+
+    @property
+    def rehearsal(self) -> str | None:
+        """`host:port` of the local stand-in a managed job ran at; None where it was the real thing."""
+        return rehearsed_at(self._rooms, self._job)
+
+    @property
+    def starts_anew(self) -> bool:
+        """Another attempt would be a new job at the backend, paid for anew."""
+        return self._job.remote is not None and self._rooms.reconciler.starts_anew(self._job)
+
+    @property
+    def training_estimate(self) -> Mapping[str, str] | None:
+        """{low, likely, high} in USD of the training alone, as planned; None where it was not priced."""
+        return training_estimate(self._rooms, self._job)
+
+    @property
+    def idle_price(self) -> deployments.IdlePrice:
+        """What a deployment of the model costs while nobody asks it, as of today."""
+        return deployments.idle_price(self._rooms, self._job)
 
     @property
     def folder(self) -> Path:
@@ -205,6 +261,37 @@ class JobHandle:
         self._rooms.reconciler.answer(self.id, remote)
         return self.start()
 
+    def deploy(self, *, evaluate: bool = True, on_update: OnUpdate | None = None) -> JobHandle:
+        """Deploy the tuned model where it answers only then, wait until it can be called, and compare base
+        with tuned if that waited for it. It costs `idle_price` until `undeploy`. Interrupting leaves it on
+        its way; the same call goes on from there, and never makes a second deployment.
+
+        Args:
+            evaluate: compare base with tuned, where they were not compared yet.
+            on_update: told at every look.
+
+        Raises:
+            StoreConflict: the job has not succeeded.
+            Unsupported: the model answers as it is, or cannot be deployed.
+            PolicyDenied, BackendError: why it is not deployed.
+        """
+
+        def seen(job: Job) -> None:
+            self._job = job
+            if on_update is not None:
+                on_update(self)
+
+        self._job = deployments.deploy(self._rooms, self._job, seen)
+        if evaluate and self._job.evaluation in ("skipped", "failed"):
+            self._job = self._rooms.reconciler.compare(self.id)
+            self.wait(on_update)
+        return self
+
+    def undeploy(self) -> JobHandle:
+        """End the deployment of the tuned model, and its cost. Where there is none: no error."""
+        self._job = deployments.undeploy(self._rooms, self._job)
+        return self
+
     def purge(self) -> JobHandle:
         """Delete what the job left, at its backend and here. Its plan, events and records stay.
 
@@ -242,7 +329,13 @@ class JobHandle:
 
     def to_json(self) -> dict[str, Any]:
         """The stable JSON of `tunegate jobs show --json`."""
-        return {**self._job.to_json(), "evaluation": dict(self.evaluation)}
+        return {
+            **self._job.to_json(),
+            "evaluation": dict(self.evaluation),
+            "awaiting": list(self.awaiting),
+            "rehearsal": self.rehearsal,
+            "deployments": deployments.described(self._rooms, self._job),
+        }
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} {self.phase}>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from gateway.jobs.model import Caps, Job
 from gateway.policy import CedarGate, TrustState
 from gateway.sdk.dispatch import Dispatch
 from gateway.sdk.trust import Keeper
-from gateway.settings import Settings, credential, make_home, variable
+from gateway.settings import Settings, account_name, credential, make_home, variable
 
 if TYPE_CHECKING:
     from gateway.egress import Egress
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.records import RecordLog
     from gateway.records.keys import Passphrase, Signer
     from gateway.sdk.accounts import Accounts
+    from gateway.sdk.approvals import Approvals
 
 
 class Rooms:
@@ -152,6 +153,19 @@ class Rooms:
         return Dispatch(self)
 
     @cached_property
+    def approvals(self) -> Approvals:
+        from gateway.sdk.approvals import Approvals
+
+        return Approvals(self)
+
+    @property
+    def requester(self) -> list[str]:
+        """Who asks for jobs here: as the settings name them, and as the operating system does. Whoever
+        bears one of these names approves none of them."""
+        account = account_name()
+        return [self.settings.user or account, account]
+
+    @cached_property
     def egress(self) -> Egress:
         from gateway.egress import Egress
 
@@ -160,6 +174,8 @@ class Rooms:
     @cached_property
     def reconciler(self) -> Reconciler:
         from gateway.jobs.reconciler import Reconciler
+        from gateway.sdk.deployments import deploys_freely
+        from gateway.sdk.endings import actual_usd, deleted
 
         return Reconciler(
             self.store,
@@ -171,6 +187,11 @@ class Rooms:
             record=self.dispatch.record,
             on_event=self.accounts.happened,
             when_done=self._when_done,
+            actual_usd=partial(actual_usd, self),
+            keeps_uploads=self.settings.keep_uploads,
+            on_deleted=partial(deleted, self),
+            deploys_freely=partial(deploys_freely, self),
+            awaiting=self.approvals.awaiting,
             clock=self.clock,
         )
 
