@@ -9,10 +9,10 @@ import typer
 from rich.text import Text
 
 from gateway import JobSpec
-from gateway.cli import scanning, views
+from gateway.cli import review, scanning, views
 from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, print_json, working
 
-app = typer.Typer(help="datasets: check, show, scan, convert, fetch", no_args_is_help=True)
+app = typer.Typer(help="datasets: check, show, scan, scrub, review, convert, fetch", no_args_is_help=True)
 
 SpecFile = Annotated[
     Path, typer.Argument(help="the job spec that names the data", metavar="SPEC", show_default=False)
@@ -114,3 +114,6 @@ def fetch(
     with working("fetching") as update:
         path = gateway_of(context).data.fetch(url, to, on_progress=update)
     typer.echo(str(path))
+
+
+review.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import Candidate, JobHandle, Plan, Verdict
-from gateway.core.plan import Opening, Range, Reason
+from gateway.core.plan import DataSummary, Opening, Range, Reason
 
 if TYPE_CHECKING:
     from gateway import CheckReport
@@ -63,6 +63,10 @@ def _choice(console: Console, made: Plan) -> None:
             "[dim]unverified: policies and agreements are as tunegate.toml states them; "
             "no signed trust bundle is pinned[/dim]"
         )
+    if made.trust == "verified":
+        console.print("[dim]verified: policies and agreements are from the signed trust bundle[/dim]")
+    for warning in made.warnings:
+        console.print(f"[yellow]note[/yellow]: {escape(warning)}", highlight=False)
     if made.rules_missing:
         console.print(f"[bold red]{escape(made.rules_missing)}[/bold red]", highlight=False)
 
@@ -89,9 +93,29 @@ def _data_lines(console: Console, made: Plan) -> None:
     found = ", ".join(f"{count} {kind}" for kind, count in data.findings.items()) or "nothing flagged"
     scan = f"scan: {found}" if data.scanned else "not scanned, so it may only be used here"
     console.print(
-        f"[bold]class[/bold]: [bold]{data.effective}[/bold] (declared {data.declared}); {scan}\n",
+        f"[bold]class[/bold]: [bold]{data.effective}[/bold] (declared {data.declared}); {scan}",
         highlight=False,
     )
+    for line in standing(data):
+        console.print(f"       {escape(line)}", highlight=False)
+    console.print()
+
+
+def standing(data: DataSummary) -> Iterator[str]:
+    """Where the data came from and what officers signed about it, a line each; mostly none."""
+    if data.lineage is not None:
+        since = ", and changed since" if data.lineage.edited else ""
+        refused = f", {data.lineage.rows_refused} rows left out" if data.lineage.rows_refused else ""
+        left = sum(data.lineage.left.values())
+        found = f", {left} findings left" if left else ""
+        source = data.lineage.source_class
+        yield f"scrubbed ({data.lineage.method}{refused}{found}{since}) from data of class {source}"
+    if (held := data.review.determination) is not None:
+        yield f"{held.officer} determined: {held.to}, until {held.expires} (else {data.undetermined})"
+    if data.review.dismissed:
+        dismissed = ", ".join(f"{count} {kind}" for kind, count in data.review.dismissed.items())
+        yield f"dismissed by an officer: {dismissed}"
+    yield from (f"does not hold: {reason}" for reason in data.review.absent)
 
 
 def _has_horizon(made: Plan) -> bool:

@@ -194,8 +194,8 @@ def _data(request: GateRequest) -> Iterator[Step]:
         yield Step(
             "data",
             f"the data is of class `{request.data_class}`",
-            "de-identify the data (`data.deidentify: scrub`) and have an officer sign the"
-            " determination that it is `internal`",
+            "scrub the data (`tunegate data scrub`, or `data.deidentify: scrub`) and have an officer"
+            " look at a sample and sign that it is `internal` (`tunegate data review`)",
             lambda asked: replace(asked, data_class=DataClass.INTERNAL),
         )
     for tag in sorted(set(request.tags)):

@@ -24,41 +24,42 @@ class Answer:
     dismiss: tuple[tuple[str, str], ...] = ()  # (field, type)
 
 
-def seed_of(path: Path) -> tuple[str, int]:
-    """The seed and the size of the sample that a file of answers is about.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A file of answers: to which sample, and what."""
+
+    place: str
+    data_hash: str
+    seed: str
+    given: tuple[Answer, ...]
+
+    def check(self, data_hash: str, drawn: Sequence[tuple[int, int]]) -> None:
+        """Hold the answers to the sample as it is drawn now: its (file, line) pairs.
+
+        Raises:
+            DataError: they are about another one, or leave a record unanswered.
+        """
+        given = [(answer.file, answer.line) for answer in self.given]
+        if self.data_hash != data_hash or sorted(given) != sorted(drawn):
+            raise DataError(
+                "these answers are about another sample, or the data has changed since it was drawn",
+                place=self.place,
+                fix="draw it anew: `tunegate data review DATASET --json`",
+            )
+
+
+def read_answers(path: Path) -> Answers:
+    """What a file of answers says.
 
     Raises:
-        DataError: the file makes no sense.
+        DataError: the file makes no sense, or leaves a record unanswered.
     """
     said = _said(path)
-    answers = said.get("answers")
-    if not isinstance(said.get("seed"), str) or not isinstance(answers, list):
+    data_hash, seed, answers = said.get("data_hash"), said.get("seed"), said.get("answers")
+    if not (isinstance(data_hash, str) and isinstance(seed, str) and isinstance(answers, list)):
         raise _senseless(path)
-    return said["seed"], len(cast("list[Any]", answers))
-
-
-def read_answers(path: Path, *, data_hash: str, seed: str, drawn: Sequence[tuple[int, int]]) -> list[Answer]:
-    """The answers of a file to exactly the sample that was drawn: its (file, line) pairs.
-
-    Raises:
-        DataError: the file makes no sense, is about another sample, or leaves a record unanswered.
-    """
-    said = _said(path)
-    if (said.get("data_hash"), said.get("seed")) != (data_hash, seed):
-        raise DataError(
-            "these answers are about another sample, or the data has changed since it was drawn",
-            place=str(path),
-            fix="draw it anew: `tunegate data review DATASET --json`",
-        )
-    answers = [_answer(each, path) for each in cast("Sequence[Any]", said.get("answers") or ())]
-    given = [(answer.file, answer.line) for answer in answers]
-    if sorted(drawn) != sorted(given):
-        raise DataError(
-            f"{len(set(drawn) - set(given))} records of the sample have no answer",
-            place=str(path),
-            fix="answer every record of the sample, and no other",
-        )
-    return answers
+    given = tuple(_answer(each, path) for each in cast("list[object]", answers))
+    return Answers(str(path), data_hash, seed, given)
 
 
 def _said(path: Path) -> dict[str, Any]:

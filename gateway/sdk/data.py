@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from gateway.core.classes import DataClass
 from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.sdk.planning import beside, chosen_backends, models_of
+from gateway.sdk.scrubbing import as_used, is_spec, scrub
 
 if TYPE_CHECKING:
     from gateway.core.rows import FileStats
     from gateway.data import CheckReport
+    from gateway.privacy.scrubbing import ScrubReport
+    from gateway.sdk.answers import Answer
+    from gateway.sdk.review import Outcome, Sample
     from gateway.sdk.rooms import Rooms
 
 OnProgress = Callable[[int, int], None]
@@ -55,7 +61,8 @@ class Datasets:
         from gateway.data import open_dataset, run_pass
         from gateway.privacy import THRESHOLD, Scanner
 
-        dataset = open_dataset(spec.data, spec.folder, task=spec.task)
+        used = as_used(self._rooms, spec, on_progress=on_progress)
+        dataset = open_dataset(used.data, used.folder, task=used.task)
         floor = 0.0 if every else THRESHOLD
         scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside(spec))
         run_pass(dataset, [scanner], on_progress)
@@ -73,7 +80,8 @@ class Datasets:
                 place="model",
                 fix="name one it has: `tunegate models list`",
             )
-        dataset = open_dataset(spec.data, spec.folder, task=spec.task)
+        used = as_used(self._rooms, spec)
+        dataset = open_dataset(used.data, used.folder, task=used.task)
         rows = (record.outcome for record in dataset.records() if isinstance(record.outcome, Row))
         return ((row.line, runner.preview(models[0], row)) for row in islice(rows, number))
 
@@ -82,8 +90,9 @@ class Datasets:
         from gateway.data import assign_splits, open_dataset, write_split
 
         writer = chosen_backends(self._rooms, spec).get(backend) or self._rooms.backend(backend)
-        dataset = open_dataset(spec.data, spec.folder, task=spec.task)
-        assignment = assign_splits(dataset, spec.data)
+        used = as_used(self._rooms, spec)
+        dataset = open_dataset(used.data, used.folder, task=used.task)
+        assignment = assign_splits(dataset, used.data)
         for name in dict.fromkeys(writer.format(model, spec.task) for model in models_of(writer, spec)):
             for split in ("train", "validation"):
                 if assignment.rows.get(split):
@@ -92,6 +101,95 @@ class Datasets:
                         path,
                         write_split(dataset, assignment, split, writer.convert(name), path, format=name),
                     )
+
+    def scrub(
+        self,
+        what: JobSpec | str | Path,
+        to: str | Path,
+        *,
+        dates: Literal["shift", "year"] = "shift",
+        group_by: str | None = None,
+        seed_file: str | Path | None = None,
+        force: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[tuple[Path, ScrubReport]]:
+        """Write a copy with stand-ins for what the scanner finds. Rules miss names: look at a sample.
+
+        Args:
+            what: a spec, or a spec file, or one data file of any columns.
+            to: the output: a file, or a folder where the spec names several.
+            dates: move each subject's dates by a secret number of weeks, or leave the year alone.
+            group_by: the field that names the subject; default: the spec's.
+            seed_file: a secret other than the home's own; the same secret gives the same stand-ins.
+            force: replace an output that is there.
+
+        Raises:
+            DataError: a file cannot be read, or the output cannot be written; nothing is half-written.
+        """
+        found = what if isinstance(what, JobSpec) else _spec_or_file(Path(what))
+        seed = Path(seed_file) if seed_file else None
+        return scrub(
+            self._rooms,
+            found,
+            Path(to),
+            dates=dates,
+            group_by=group_by,
+            seed_file=seed,
+            force=force,
+            on_progress=on_progress,
+        )
+
+    def sample(self, what: JobSpec | str | Path, *, number: int = 300, seed: str | None = None) -> Sample:
+        """Draw a random sample of what would be used: the scrubbed copy, where the spec asks for one.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+        from gateway.sdk.review import draw
+
+        found = what if isinstance(what, JobSpec) else _spec_or_file(Path(what))
+        return draw(self._rooms, found, number, seed)
+
+    def answered(self, what: JobSpec | str | Path, answers: Path) -> tuple[Sample, tuple[Answer, ...]]:
+        """The sample that a file of answers is about, and the answers; see `Sample.to_json`.
+
+        Raises:
+            DataError: the file makes no sense, leaves a record unanswered, or the data changed since.
+        """
+        from gateway.sdk.review import answered
+
+        found = what if isinstance(what, JobSpec) else _spec_or_file(Path(what))
+        return answered(self._rooms, found, answers)
+
+    def conclude(
+        self,
+        sample: Sample,
+        answers: Sequence[Answer],
+        *,
+        officer: str,
+        key: str,
+        to: DataClass = DataClass.INTERNAL,
+        expires: date | None = None,
+        folder: Path | None = None,
+    ) -> Outcome:
+        """Sign what an officer's answers support; a determination only where no leak was seen.
+
+        Args:
+            officer: who signs, by the name under which their key is on file.
+            key: the key: a file, or `env:NAME`, or `signer:NAME:ARGUMENT`.
+            expires: the determination's last day; default: a year from today.
+            folder: where the signed files go; default: the home's own, where every plan looks.
+
+        Raises:
+            DataError: an answer does not fit the sample.
+            RecordError: the key cannot sign, or what was signed cannot be recorded.
+        """
+        from gateway.sdk.review import conclude
+
+        last = expires or self._rooms.clock().date() + timedelta(days=365)
+        return conclude(
+            self._rooms, sample, answers, officer=officer, key=key, to=to, expires=last, out=folder
+        )
 
     def fetch(self, url: str, folder: Path, *, on_progress: OnProgress | None = None) -> Path:
         """Bring a data file here, under a name that begins with its hash. Uses the network.
@@ -104,3 +202,7 @@ class Datasets:
         if on_progress is None:
             return fetch(url, folder)
         return fetch(url, folder, on_progress=lambda done, total: on_progress(done, total or 0))
+
+
+def _spec_or_file(path: Path) -> JobSpec | Path:
+    return JobSpec.from_yaml(path) if is_spec(path) else path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ from gateway.core.plan import Candidate, Plan, Reason, Verdict
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 from gateway.sdk.options import check_spec_options, with_defaults
+from gateway.sdk.scrubbing import as_used
+from gateway.sdk.standing import reviewed
+from gateway.sdk.trust import warnings
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
@@ -43,25 +47,28 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
     from gateway.policy import smallest_changes
 
     asked = with_defaults(spec, rooms.options)
-    _refuse_unbuilt(asked)
     backends = chosen_backends(rooms, asked)
     check_spec_options(asked, {name: backend.options for name, backend in backends.items()})
     evaluate.check(asked.evaluate, asked.folder)
-    return plan(
+    used = as_used(rooms, asked, on_progress=on_progress)
+    profile = reviewed(rooms, used, profile_data(used, backends, on_progress), as_of, name=asked.name)
+    gate, attestations = rooms.gate, rooms.trust.attestations
+    made = plan(
         PlanRequest(
             spec=asked,
             team=asked.team or rooms.settings.team,
-            profile=profile_data(asked, backends, on_progress),
+            profile=profile,
             backends=backends,
-            gate=rooms.gate,
+            gate=gate,
             book=rooms.book,
-            attestations=rooms.settings.attestations,
+            attestations=attestations,
             as_of=as_of,
             not_installed=not_installed(rooms.facts),
-            changes=lambda question: smallest_changes(rooms.gate, question),
-            rules=rooms.gate.rules,
+            changes=lambda question: smallest_changes(gate, question),
+            rules=gate.rules,
         )
     )
+    return replace(made, warnings=(*made.warnings, *warnings(rooms, as_of, backends)))
 
 
 def not_installed(facts: Mapping[str, Facts]) -> dict[str, str]:
@@ -75,16 +82,6 @@ def installed(facts: Facts) -> bool:
         return facts.package is None or importlib.util.find_spec(facts.package) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _refuse_unbuilt(spec: JobSpec) -> None:
-    """Scrubbing that was asked for and does not happen would be worse than an error."""
-    if spec.data.deidentify == "scrub":
-        raise Unsupported(
-            "`data.deidentify: scrub` is not built yet, and the data would be used as it is",
-            place="data.deidentify",
-            fix="scrub it beforehand, or write `deidentify: none`",
-        )
 
 
 def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from gateway.core.review import Lineage
 from gateway.core.rows import Finding, Row
 from gateway.core.spec import Data, JobSpec
 from gateway.sdk import answers
-from gateway.sdk.answers import Answer
+from gateway.sdk.answers import Answer, Verdict
 from gateway.sdk.scrubbing import as_used, lineage_of
 from gateway.sdk.standing import REVIEWS_FOLDER
 
@@ -38,6 +38,23 @@ class Drawn:
     line: int
     raw: Mapping[str, Any] = field(repr=False)
     findings: tuple[Finding, ...] = ()
+
+    def texts(self) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+        """Every text: (its path, its pieces); a piece that was found has the finding's type beside it."""
+        from gateway.privacy.fields import fields
+
+        for each in fields(self.raw):
+            path, text, at = each.place.path, each.text, 0
+            pieces: list[tuple[str, str | None]] = []
+            for found in sorted((f for f in self.findings if f.field == path), key=lambda f: f.start):
+                pieces += [(text[at : found.start], None), (text[found.start : found.end], found.type)]
+                at = found.end
+            yield path, [piece for piece in (*pieces, (text[at:], None)) if piece[0]]
+
+    def answer(self, verdict: Verdict, dismiss: Iterable[Finding] = ()) -> Answer:
+        """A verdict on this record; `dismiss` are those of its findings that identify nobody."""
+        places = dict.fromkeys((found.field, found.type) for found in dismiss)
+        return Answer(self.file, self.line, verdict, tuple(places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +173,25 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
     return Sample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
 
 
+def answered(rooms: Rooms, what: JobSpec | Path, path: Path) -> tuple[Sample, tuple[Answer, ...]]:
+    """The sample that a file of answers is about, drawn again, and the answers.
+
+    Raises:
+        DataError: the file makes no sense, leaves a record unanswered, or the data has changed since.
+    """
+    said = answers.read_answers(path)
+    sample = draw(rooms, what, len(said.given), said.seed)
+    said.check(sample.data_hash, [(each.file, each.line) for each in sample.drawn])
+    return sample, said.given
+
+
 def conclude(
     rooms: Rooms,
     sample: Sample,
     given: Sequence[Answer],
     *,
     officer: str,
-    key: Signer,
+    key: str,
     to: DataClass,
     expires: date,
     out: Path | None = None,
@@ -170,6 +199,7 @@ def conclude(
     """Sign what the answers support: dismissals, and where no leak was seen the determination.
 
     Args:
+        officer, key: who signs, and the key's name, as `gateway.records.keys` names keys.
         out: folder to write into; default: the home's own, where every plan looks.
 
     Raises:
@@ -208,7 +238,8 @@ def conclude(
                 seed=sample.seed,
             )
         )
-    files = tuple(_store(rooms, document, key, out) for document in documents)
+    signer = rooms.signer(key)
+    files = tuple(_store(rooms, document, signer, out) for document in documents)
     about = signed.About(sample.data_hash, sample.name, sample.lineage)
     contents = {path.name: path.read_bytes() for path in files}
     review, _ = signed.review(contents, rooms.trust.approvers, about, today)

@@ -72,7 +72,7 @@ def test_people_read_the_providers_title_where_facts_give_one() -> None:
 def test_the_smallest_changes_for_phi() -> None:
     texts = [change.text for change in smallest_changes(GATE, MANAGED)]
     assert len(texts) == 2
-    assert texts[0].startswith("de-identify the data")
+    assert texts[0].startswith("scrub the data (`tunegate data scrub`")
     assert texts[1] == (
         "sign a BAA with cloud and obtain Modified Retention from cloud, and attest them"
         " (`[[attestations]]` in tunegate.toml)"

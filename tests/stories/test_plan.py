@@ -43,7 +43,7 @@ def test_the_json_has_the_keys_that_programs_rely_on(planner: User) -> None:
     assert set(shown) >= PLAN
     assert shown["schema"] == "tunegate.plan/1"
     assert set(shown["data"]) >= DATA
-    assert set(shown["data"]["class"]) == {"declared", "detected", "effective"}
+    assert set(shown["data"]["class"]) == {"declared", "detected", "effective", "determination"}
     for candidate in shown["candidates"]:
         assert set(candidate) >= CANDIDATE
         assert set(candidate["estimate"]) >= ESTIMATE
@@ -184,8 +184,3 @@ def test_the_usual_rules_need_no_warning(planner: User) -> None:
     assert planner.json("plan", "job.yaml")["rules"] == ["baseline", "hipaa"]
     assert "not in force" not in planner.tunegate("plan", "job.yaml").stdout
     assert "not in force" not in planner.tunegate("policy", "check").stderr
-
-
-def test_scrubbing_that_would_not_happen_is_refused(planner: User) -> None:
-    planner.spec(name="scrub.yaml", deidentify="scrub")
-    assert "not built yet" in planner.tunegate("plan", "scrub.yaml", code=5).stderr
