@@ -40,12 +40,24 @@ def _built_in(path: str, facts: str, extra: str, sandbox: str | None = None) -> 
     return Registration(path, _HERE / facts, f"pip install 'tunegate[{extra}]'", sandbox)
 
 
-_OPENAI = "backends.openai.backend:OpenAIBackend"
 BUILT_IN: Mapping[str, Registration] = {
-    "openai": _built_in(_OPENAI, "openai/facts.toml", "openai", "backends.openai.sandbox:OpenAIRoom"),
-    "azure": _built_in(_OPENAI, "openai/facts-azure.toml", "azure", "backends.openai.sandbox:AzureRoom"),
+    "openai": _built_in(
+        "backends.openai.backend:OpenAIBackend",
+        "openai/facts.toml",
+        "openai",
+        "backends.openai.sandbox.room:OpenAIRoom",
+    ),
+    "azure": _built_in(
+        "backends.openai.azure:AzureBackend",
+        "openai/facts-azure.toml",
+        "azure",
+        "backends.openai.sandbox.azure:AzureRoom",
+    ),
     "compatible": _built_in(
-        _OPENAI, "openai/facts-compatible.toml", "openai", "backends.openai.sandbox:CompatibleRoom"
+        "backends.openai.compatible:CompatibleBackend",
+        "openai/facts-compatible.toml",
+        "openai",
+        "backends.openai.sandbox.room:CompatibleRoom",
     ),
     "bedrock": _built_in(
         "backends.bedrock.backend:BedrockBackend",

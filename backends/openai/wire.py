@@ -1,20 +1,21 @@
 """Spec → the exact requests of OpenAI's fine-tuning protocol; rows → its training lines. Pure.
 
-Three facts files speak it: OpenAI itself, Azure OpenAI (a training tier instead of metadata, stricter
-suffixes) and compatible endpoints. Shapes follow OpenAI's OpenAPI description.
+Three facts files speak it: OpenAI itself, Azure OpenAI (a training tier, stricter suffixes, and our key in
+the suffix where OpenAI has metadata) and compatible endpoints. Shapes follow OpenAI's OpenAPI description.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends.ledger import KEY, Ledger, files_to_send, longest_row, staged_at
+from backends.ledger import KEY, Ledger, files_to_send, hashed_key, longest_row, staged_at
 from gateway.core.facts import ModelFacts
+from gateway.core.job import ChatMessage
 from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import Converted, DataProfile, Refusal, Row, TokenCounter
 from gateway.core.spec import JobSpec
@@ -24,6 +25,12 @@ PREFERENCE = "openai-preference"
 METADATA_KEY = "tunegate_key"
 
 MAX_BATCH = 256
+MAX_FILE_BYTES = 512 * 2**20
+_HASH_IN_NAME = 32  # hexadecimal digits of the content's hash that a file's name begins with
+
+# Azure has no metadata; there a suffix ends with a hash of our key. 40 characters in all.
+_KEY_DIGITS = 12
+_MAX_AZURE_SUFFIX = 40 - _KEY_DIGITS - 1
 
 # Azure's `trainingType`. The value that asks for a data zone is not published, so it is not guessed.
 TRAINING_TYPES: Mapping[str, str] = {
@@ -33,18 +40,54 @@ TRAINING_TYPES: Mapping[str, str] = {
 }
 
 
+# Encrypted, or this machine's own. A `compatible` server may stand in a private network without.
+SAFE_URL = r"^(https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/\S*)?)$"
+
+
 class OpenAIOptions(BaseModel):
-    """`options.openai`, `options.azure` and `options.compatible`."""
+    """`options.openai`; and what all three have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     suffix: str | None = Field(None, min_length=1, max_length=64, description="ends the tuned model's name")
-    endpoint: str | None = Field(
-        None, pattern=r"^https?://\S+$", description="address of the Azure resource or compatible server"
-    )
+    endpoint: str | None = Field(None, pattern=SAFE_URL, description="address of the service")
     files_expire_after_days: int | None = Field(
         None, ge=1, le=30, description="uploaded files delete themselves after so many days"
     )
+
+
+class AzureOptions(OpenAIOptions):
+    """`options.azure`. Those after `base_deployment` are for deployments, which Azure's resource manager
+    makes."""
+
+    endpoint: str | None = Field(
+        None, pattern=SAFE_URL, description="address of the resource, https://NAME.openai.azure.com"
+    )
+    base_deployment: str | None = Field(
+        None, description="deployment that answers for the base model when base and tuned are compared"
+    )
+    subscription: str | None = Field(None, description="id of the subscription of the resource")
+    resource_group: str | None = Field(None, description="resource group of the resource")
+    account: str | None = Field(None, description="name of the resource")
+    capacity: int = Field(50, ge=1, description="thousands of tokens a minute that a deployment may answer")
+    management: str = Field(
+        "https://management.azure.com", pattern=SAFE_URL, description="Azure's resource manager"
+    )
+
+
+class CompatibleOptions(OpenAIOptions):
+    """`options.compatible`."""
+
+    endpoint: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="address of the server, with its /v1"
+    )
+
+
+OPTIONS: Mapping[str, type[OpenAIOptions]] = {
+    "openai": OpenAIOptions,
+    "azure": AzureOptions,
+    "compatible": CompatibleOptions,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +114,7 @@ def translate(
     counter: TokenCounter,
 ) -> Translation:
     """The uploads and the one create call, with an outcome for every field of the spec."""
-    options = OpenAIOptions.model_validate(spec.options.get(target.backend, {}))
+    options = OPTIONS[target.backend].model_validate(spec.options.get(target.backend, {}))
     job = _Job(spec, target, model, profile, options, Ledger(spec))
     files = files_to_send(profile, PREFERENCE if spec.task == "dpo" else CHAT)
     body: dict[str, Any] = {
@@ -87,17 +130,37 @@ def translate(
         _training_type(job, body)
     else:
         body["metadata"] = {METADATA_KEY: KEY}
+    _sizes(job, files)
     _account(job, longest_row(profile, counter))
-    requests = (*(_upload(file, options) for file in files), ProviderRequest("createFineTuningJob", body))
+    uploads = (ProviderRequest("createFile", upload(file, options)) for file in files)
+    requests = (*uploads, ProviderRequest("createFineTuningJob", body))
     return Translation(requests, files, job.ledger.close())
 
 
-def _upload(file: ProviderFile, options: OpenAIOptions) -> ProviderRequest:
-    body: dict[str, Any] = {"purpose": "fine-tune", "file": file.name}
+def upload(file: ProviderFile, options: OpenAIOptions) -> dict[str, Any]:
+    """Body of the call that uploads a file. `file` stands for its bytes, and is the name they get: it
+    begins with their hash, by which an upload whose reply was lost is found again."""
+    name = f"{file.sha256[:_HASH_IN_NAME]}-{file.name}" if file.sha256 else file.name
+    body: dict[str, Any] = {"purpose": "fine-tune", "file": name}
     if options.files_expire_after_days:
         seconds = options.files_expire_after_days * 86_400
         body["expires_after"] = {"anchor": "created_at", "seconds": seconds}
-    return ProviderRequest("createFile", body)
+    return body
+
+
+def azure_suffix_of(key: str) -> str:
+    """What the suffix of a job submitted to Azure under this key ends with."""
+    return f"-{hashed_key(key, _KEY_DIGITS)}"
+
+
+def _sizes(job: _Job, files: tuple[ProviderFile, ...]) -> None:
+    """Refuse a file that is larger than one upload may be. There is a way in parts; it is not built."""
+    converted = job.profile.converted.get(files[0].format, ()) if files else ()
+    sizes = {stats.split: stats.bytes for stats in converted}
+    for file in files:
+        if (size := sizes.get(file.split, 0)) > MAX_FILE_BYTES:
+            why = f"{file.name} would have {size / 2**20:,.0f} MB, and one upload takes at most 512 MB"
+            job.ledger.refused(f"data.{file.split}", why)
 
 
 def _method(job: _Job) -> dict[str, Any]:
@@ -150,17 +213,21 @@ def _batch_size(job: _Job) -> int | str:
 
 
 def _suffix(job: _Job) -> str:
-    """The suffix of the tuned model's name: the option, else the spec's name."""
+    """The suffix of the tuned model's name: the option, else the spec's name. On Azure it also carries
+    our key, for there is no other place for it that a listing of jobs shows."""
     asked, ledger = job.options.suffix, job.ledger
     path = f"options.{job.target.backend}.suffix"
     if not job.azure:
         ledger.kept("name", "used by Tunegate itself" if asked else "ends the tuned model's name")
         return asked or job.spec.name
-    if asked and not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", asked):
-        ledger.refused(path, "at most 40 letters, digits, - and _ there; no dot")
-    suffix = re.sub(r"[^A-Za-z0-9_-]", "-", asked or job.spec.name)[:40]
-    if not asked and suffix != job.spec.name:
-        ledger.changed("name", suffix, "ends the tuned model's name: 40 characters there, without dots")
+    if asked and not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{_MAX_AZURE_SUFFIX}}}", asked):
+        why = f"at most {_MAX_AZURE_SUFFIX} letters, digits, - and _ there; no dot; a key is added to them"
+        ledger.refused(path, why)
+    suffix = re.sub(r"[^A-Za-z0-9_-]", "-", asked or job.spec.name)[:_MAX_AZURE_SUFFIX]
+    suffix = f"{suffix}-{{key#{_KEY_DIGITS}}}"
+    if not asked:
+        why = "ends the tuned model's name, without dots; the job's key is added, by which it is found again"
+        ledger.changed("name", suffix, why)
     return suffix
 
 
@@ -255,3 +322,12 @@ def preference_line(row: Row) -> Converted | Refusal:
             "non_preferred_output": [turn.to_json() for turn in row.rejected],
         }
     )
+
+
+# -- inference ------------------------------------------------------------------------------------
+
+
+def turns(chat: Sequence[ChatMessage]) -> Any:
+    """Messages of a chat completion. What a tool said goes as the user's: a `tool` turn must answer a call
+    by its id, and neither is part of a question."""
+    return [{"role": "user" if t.role == "tool" else t.role, "content": t.content} for t in chat]

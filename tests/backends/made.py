@@ -12,6 +12,7 @@ from gateway.core.classes import DataClass
 from gateway.core.plan import CandidateKey, FieldOutcome, Translation
 from gateway.core.rows import DataProfile, FileStats, Message, Row, Split, TokenStats, ToolCall
 from gateway.core.spec import JobSpec
+from gateway.settings import credential
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 MANAGED = tuple(name for name in registry.names() if registry.facts(name).kind == "managed")
@@ -20,7 +21,9 @@ SHA = "ab" * 32
 
 
 def backend(name: str) -> Backend:
-    return registry.create(name, Path("unused"))
+    made = registry.create(name, Path("unused"))
+    made.credential = credential
+    return made
 
 
 def spec(model: str = "gpt-4.1-mini", **changes: Any) -> JobSpec:

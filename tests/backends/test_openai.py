@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from backends.ledger import fill
-from backends.openai.wire import OpenAIOptions, auto_epochs
+from backends.openai.wire import OpenAIOptions, auto_epochs, azure_suffix_of
 from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row
 from tests.backends.made import (
+    SHA,
     SHARED,
     backend,
     chat,
@@ -25,6 +26,7 @@ from tests.backends.made import (
     pair,
     profile,
     spec,
+    stats,
     tool_chat,
     translate,
 )
@@ -123,12 +125,39 @@ def test_an_azure_tier_without_a_published_name_is_refused_not_guessed() -> None
     assert "trainingType" not in create(translation)
 
 
-def test_azure_suffixes_have_no_dots_and_forty_characters() -> None:
+def test_azure_suffixes_have_no_dots_and_carry_the_key_within_forty_characters() -> None:
     named = translate("azure", spec(name="notes.v2"))
-    assert create(named)["suffix"] == "notes-v2"
+    assert filled(named)["suffix"] == f"notes-v2{azure_suffix_of(KEY)}"
     assert outcome(named, "name").action == "changed"
-    asked = translate("azure", spec(options={"azure": {"suffix": "notes.v2"}}))
-    assert outcome(asked, "options.azure.suffix").action == "refused"
+    longest = filled(translate("azure", spec(name="n" * 63)))["suffix"]
+    assert len(longest) == 40
+    assert longest.endswith(azure_suffix_of(KEY))
+    for wrong in ("notes.v2", "n" * 28):
+        asked = translate("azure", spec(options={"azure": {"suffix": wrong}}))
+        assert outcome(asked, "options.azure.suffix").action == "refused"
+
+
+def test_azure_suffixes_of_two_jobs_of_one_minute_differ() -> None:
+    """Keys begin with the time, so their first letters are the same for many jobs."""
+    assert azure_suffix_of("tunegate-01kaa0000000001-1") != azure_suffix_of("tunegate-01kaa0000000002-1")
+    assert azure_suffix_of("tunegate-01kaa0000000001-1") != azure_suffix_of("tunegate-01kaa0000000001-2")
+
+
+def test_uploads_are_named_by_their_bytes() -> None:
+    converted = {"openai-chat": (stats("openai-chat", "train", 200), stats("openai-chat", "validation", 20))}
+    asked = spec(options={"openai": {"files_expire_after_days": 2}})
+    translation = translate("openai", asked, data=profile(converted=converted))
+    first, second = (r.body for r in translation.requests if r.operation == "createFile")
+    assert first["file"] == f"{SHA[:32]}-train.jsonl"
+    assert second["file"] == f"{SHA[:32]}-validation.jsonl"
+    assert first["expires_after"] == {"anchor": "created_at", "seconds": 172_800}
+
+
+def test_a_file_larger_than_one_upload_takes_is_refused() -> None:
+    converted = {"openai-chat": (stats("openai-chat", "train", 200, size=513 * 2**20),)}
+    translation = translate("openai", spec(), data=profile(converted=converted, rows={"train": 200}))
+    assert outcome(translation, "data.train").action == "refused"
+    assert "513 MB" in (outcome(translation, "data.train").why or "")
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(10, 10), (2, 25), (33, 3), (34, 3), (8334, 2), (60_000, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -262,6 +263,7 @@ def test_placeholders_are_filled_everywhere() -> None:
     body = {"a": ["{staged:train.jsonl}", {"b": "x-{key:4}"}], "c": "{key}", "d": 3}
     filled = fill(body, {"train.jsonl": "file-1"}, "0123456789")
     assert filled == {"a": ["file-1", {"b": "x-0123"}], "c": "0123456789", "d": 3}
+    assert fill("y-{key#8}", {}, "0123456789") == f"y-{hashlib.sha256(b'0123456789').hexdigest()[:8]}"
 
 
 def test_files_carry_the_counts_of_their_conversion() -> None:

@@ -1,0 +1,1 @@
+"""Local stand-ins for OpenAI, Azure OpenAI and compatible servers. See `backends.sandbox`."""
