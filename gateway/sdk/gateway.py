@@ -126,8 +126,8 @@ class Gateway:
         Raises:
             PolicyDenied: the gate said no.
         """
-        request, ref, options = self._rooms.dispatch.inference(model, backend)
         chats = [_chat(messages)]
+        request, ref, options = self._rooms.dispatch.inference(model, backend, chats)
         return self._rooms.egress.complete(
             request, ref, chats, max_output_tokens=max_output_tokens, options=options
         )[0]
@@ -136,9 +136,10 @@ class Gateway:
         self, model: str, messages: Messages, *, backend: str = "local", max_output_tokens: int = 256
     ) -> Iterator[str]:
         """The same answer in pieces, as they come."""
-        request, ref, options = self._rooms.dispatch.inference(model, backend)
+        chat = _chat(messages)
+        request, ref, options = self._rooms.dispatch.inference(model, backend, [chat])
         return self._rooms.egress.stream(
-            request, ref, _chat(messages), max_output_tokens=max_output_tokens, options=options
+            request, ref, chat, max_output_tokens=max_output_tokens, options=options
         )
 
     def starter(
