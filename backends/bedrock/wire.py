@@ -21,7 +21,6 @@ from gateway.core.plan import CandidateKey, ProviderFile, ProviderRequest, Trans
 from gateway.core.rows import DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 
-
 # A bucket lies in one region, and a job reads only from its own: `{region}` names one for each.
 _REGION = "{region}"
 _S3_URI = r"^s3://([a-z0-9.-]|\{region\}){3,63}(/.*)?$"

@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 from werkzeug.exceptions import HTTPException
@@ -72,7 +72,7 @@ class Room(ABC):
     @abstractmethod
     def problem(self, fault: Fault) -> Response:
         """What the vendor would answer for `throttle`, `unavailable`, `broken`, `unauthorized` and
-        `forbidden`, in its own error shape."""
+        `forbidden`, in its own error shape; the fault's `operation` is the one that was asked for."""
 
     def open(self) -> None:  # noqa: B027  # most rooms need nothing more
         """Start what it needs beside the shared server."""
@@ -118,7 +118,8 @@ class Application:
         if slow := take(operation, "slow"):
             time.sleep(slow.seconds)
         if fault := take(operation, "throttle", "unavailable", "broken", "unauthorized", "forbidden"):
-            return self._noted(operation, request, room.problem(fault))
+            happened = replace(fault, operation=operation)  # an operation, no longer a pattern
+            return self._noted(operation, request, room.problem(happened))
         if take(operation, "crash_before"):
             os._exit(137)
         if take(operation, "reset"):
