@@ -35,6 +35,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.core", "gateway.data", "gateway.policy", "gateway.records", "gateway.egress",
         "backends.base", "backends.registry", "gateway.jobs",
     ),
+    "gateway.report": ("gateway.core", "gateway.data", "gateway.report"),
     "gateway.evaluate": ("gateway.core", "gateway.data", "backends.registry", "gateway.evaluate"),
     "gateway.sdk": EVERYTHING,
     "gateway.cli": ("gateway", "gateway.cli"),
@@ -55,7 +56,7 @@ RULES: dict[str, tuple[str, ...]] = {
 # Modules whose import costs seconds or belongs to one room only: never loaded by a light command.
 HEAVY = (
     "torch", "transformers", "peft", "openai", "boto3", "botocore", "google.cloud.aiplatform",
-    "google.cloud.storage", "google.genai", "azure", "moto", "werkzeug", "scipy", "pyarrow",
+    "google.cloud.storage", "google.genai", "azure", "moto", "werkzeug", "scipy", "pyarrow", "matplotlib",
 )  # fmt: skip
 
 

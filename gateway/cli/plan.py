@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway import JobHandle, JobSpec, Plan
-from gateway.cli import following, views
+from gateway.cli import comparing, following, views
 from gateway.cli.console import (
     AsOf,
     JsonFlag,
@@ -41,6 +41,12 @@ def plan(
     show_translation: Annotated[
         str | None, typer.Option(help="print the exact requests for this backend", metavar="BACKEND")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="write a page with charts, for people who decide", metavar="FILE.html")
+    ] = None,
+    charts: Annotated[
+        Path | None, typer.Option(help="write the charts as SVG and PNG files", metavar="FOLDER")
+    ] = None,
 ) -> None:
     """Judge every candidate: can it, may it, what does it cost, how long. Touches no network.
 
@@ -49,16 +55,21 @@ def plan(
       tunegate plan job.yaml --as-of 2027-01-07
       tunegate plan job.yaml --json | jq '.candidates[] | {backend, model, verdict}'
       tunegate plan job.yaml --show-translation bedrock
+      tunegate plan job.yaml --report costs.html    # needs the extra `report`
     """
     gateway = gateway_of(context)
     with working("reading the data") as update:
-        made = gateway.plan(JobSpec.from_yaml(spec), as_of=parse_day(as_of), on_progress=update)
+        asked = JobSpec.from_yaml(spec)
+        made = gateway.plan(asked, as_of=parse_day(as_of), on_progress=update)
+    for path in gateway.report(asked, made, page=report, charts=charts):
+        hint(f"wrote {path}")
     if show_translation:
         _print_translation(made, show_translation)
     elif as_json:
         print_json(made.to_json())
     else:
         views.plan(out, made, every=every)
+        comparing.comparison(out, made)
     if check:
         gateway.check(made)
 

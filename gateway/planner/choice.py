@@ -157,15 +157,18 @@ def _by_cost(candidate: Candidate) -> tuple[bool, Decimal]:
     return cost is None, cost or Decimal(0)
 
 
+def could_open(candidate: Candidate) -> bool:
+    """Whether nothing but rules, and what a line in the spec or settings can change, stands in the way."""
+    stays = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE, Verdict.UNPRICED)
+    return not any(reason.verdict in stays and not _removable(reason) for reason in candidate.reasons)
+
+
 def _removable(reason: Reason) -> bool:
     return reason.code.startswith(_REMOVABLE)
 
 
 def _only_denied(candidate: Candidate) -> bool:
-    stays = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE, Verdict.UNPRICED)
-    return candidate.verdict is Verdict.DENIED and not any(
-        reason.verdict in stays and not _removable(reason) for reason in candidate.reasons
-    )
+    return candidate.verdict is Verdict.DENIED and could_open(candidate)
 
 
 def _opening(candidate: Candidate, change: ChangeLike, place: Place, chosen: Candidate | None) -> Opening:

@@ -22,6 +22,7 @@ from gateway.core.facts import ModelFacts, ModelShape
 from gateway.core.plan import Candidate, Verdict
 from gateway.core.rows import TokenStats
 from gateway.core.spec import Serving
+from gateway.planner.choice import could_open
 from gateway.planner.request import PlanRequest
 
 # What is compared where the spec names no open model: the size that most published figures are about.
@@ -44,6 +45,7 @@ def compare(request: PlanRequest, candidates: Sequence[Candidate]) -> Comparison
     notes += [
         f"{each.key} is {each.verdict} today" for each in services if each.verdict is not Verdict.ALLOWED
     ]
+    notes += _left_out(request, candidates)
     incumbent = _incumbent(serving, request.as_of)
     if serving.incumbent and incumbent is None:
         notes.append(f"what {serving.incumbent} costs to call is not known, so nothing is compared with it")
@@ -56,15 +58,29 @@ def compare(request: PlanRequest, candidates: Sequence[Candidate]) -> Comparison
 
 
 def _services(request: PlanRequest, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The managed candidates that have a price for the horizon and nothing but a rule against them: the
-    cheapest of each backend and model, cheapest first."""
+    """The managed candidates that have a price for the horizon and could be opened: the cheapest of each
+    backend and model, cheapest first. What retires within the horizon is none of them."""
     best: dict[tuple[str, str], Candidate] = {}
     for candidate in sorted(candidates, key=_cost):
         backend = request.backends.get(candidate.key.backend)
-        open_or_denied = candidate.verdict in (Verdict.ALLOWED, Verdict.DENIED)
-        if backend and backend.facts.kind == "managed" and open_or_denied and candidate.estimate.total_usd:
+        priced = candidate.estimate.total_usd is not None
+        if backend and backend.facts.kind == "managed" and priced and could_open(candidate):
             best.setdefault((candidate.key.backend, candidate.key.model), candidate)
     return list(best.values())[:_MOST_SERVICES]
+
+
+def _left_out(request: PlanRequest, candidates: Sequence[Candidate]) -> list[str]:
+    """Why a managed model with a price is not compared with: once for each."""
+    found: dict[tuple[str, str], str] = {}
+    for candidate in candidates:
+        backend = request.backends.get(candidate.key.backend)
+        if backend and backend.facts.kind == "managed" and candidate.estimate.total_usd:
+            shut = [reason for reason in candidate.reasons if reason.verdict is Verdict.UNAVAILABLE]
+            if shut and not could_open(candidate):
+                name = f"{candidate.key.backend} {candidate.key.model}"
+                text = f"{name} is not compared with: {shut[0].text}"
+                found.setdefault((candidate.key.backend, candidate.key.model), text)
+    return list(found.values())
 
 
 def _cost(candidate: Candidate) -> Decimal:
@@ -121,6 +137,7 @@ def _tokens(request: PlanRequest, backend: Backend, model: ModelFacts, notes: li
 
 
 def _alternative(option: SelfHosted, services: Sequence[Candidate], serving: Serving) -> Alternative:
+    planned = serving.input_tokens_per_month + serving.output_tokens_per_month
     return Alternative(
         model=option.model,
         method=option.method,
@@ -128,6 +145,7 @@ def _alternative(option: SelfHosted, services: Sequence[Candidate], serving: Ser
         unit=f"{option.rental.provider} {option.rental.unit}",
         hourly_usd=option.rental.usd_per_hour,
         units=option.units,
+        tokens_per_unit=int(option.carries * planned),
         hours=option.lies.hours,
         memory_gib=option.lies.memory_gib,
         estimate=option.loaded,

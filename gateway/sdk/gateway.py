@@ -13,6 +13,7 @@ from gateway.core.spec import JobSpec
 from gateway.sdk.books import Backends, Costs, Models
 from gateway.sdk.data import Datasets
 from gateway.sdk.jobs import JobHandle, Jobs
+from gateway.sdk.keys import Keys
 from gateway.sdk.options import with_defaults
 from gateway.sdk.planning import chosen_or_raise, make_plan
 from gateway.sdk.policy import Policy
@@ -55,6 +56,7 @@ class Gateway:
         self.data = Datasets(self._rooms)
         self.models = Models(self._rooms)
         self.policy = Policy(self._rooms)
+        self.keys = Keys(self._rooms)
         self.costs = Costs(self._rooms)
         self.records = Records(self._rooms)
         self.backends = Backends(self._rooms)
@@ -80,6 +82,26 @@ class Gateway:
         """
         today = as_of or self._rooms.clock().date()
         return make_plan(self._rooms, _spec(spec), as_of=today, on_progress=on_progress)
+
+    def report(
+        self, spec: JobSpec | str | Path, plan: Plan, *, page: Path | None = None, charts: Path | None = None
+    ) -> list[Path]:
+        """Write a plan as a page with charts, and the charts as SVG and PNG; the files written.
+
+        Raises:
+            SpecError: the spec gives no traffic, so there is nothing to compare over time.
+            Unsupported: the extra `report` is not installed.
+        """
+        from gateway.report import draw, write_report
+
+        asked, written = _spec(spec), list[Path]()
+        if page is not None:
+            write_report(plan, asked, page)
+            written.append(page)
+        if charts is not None:
+            written += draw(plan, asked, charts, "svg")
+            written += draw(plan, asked, charts, "png")
+        return written
 
     def check(self, plan: Plan) -> Candidate:
         """The candidate that `run` would dispatch to.
