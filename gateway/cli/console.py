@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Context:
 
     @cached_property
     def gateway(self) -> Gateway:
-        return Gateway(config=self.config, home=self.home)
+        return Gateway(config=self.config, home=self.home, passphrase=ask_passphrase)
 
 
 def gateway_of(context: typer.Context) -> Gateway:
@@ -61,6 +62,20 @@ def confirm(question: str, *, yes: bool) -> None:
         raise SpecError(f"nobody is here to ask: {question}", fix="add --yes to agree")
     if not typer.confirm(question, err=True):
         raise typer.Abort
+
+
+def ask_passphrase(place: str) -> str | None:
+    """The passphrase of an existing key; None where nobody is here to be asked."""
+    if not (err.is_terminal and sys.stdin.isatty()):
+        return None
+    return typer.prompt(f"passphrase of {place}", hide_input=True, err=True)
+
+
+def ask_new_passphrase(place: str) -> str | None:
+    """A passphrase for a new key, typed twice; None where nobody is here to be asked."""
+    if not (err.is_terminal and sys.stdin.isatty()):
+        return None
+    return typer.prompt(f"a passphrase for {place}", hide_input=True, confirmation_prompt=True, err=True)
 
 
 def parse_day(text: str | None, option: str = "--as-of") -> date | None:

@@ -10,7 +10,22 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import backends, cost, data, init, jobs, later, models, plan, policy, records, spec
+from gateway.cli import (
+    approvals,
+    backends,
+    cost,
+    data,
+    init,
+    jobs,
+    keys,
+    later,
+    models,
+    plan,
+    policy,
+    records,
+    sandbox,
+    spec,
+)
 from gateway.cli.console import Context, err
 from gateway.core.errors import TunegateError
 
@@ -26,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback could show values; see `main`
     epilog="Start with [bold]tunegate init[/bold], then [bold]tunegate plan job.yaml[/bold].",
 )
-for module in (init, plan, spec):
+for module in (init, plan, spec, sandbox):
     module.register(app)
 for name, group in {
     "jobs": jobs.app,
@@ -38,6 +53,8 @@ for name, group in {
     "backends": backends.app,
 }.items():
     app.add_typer(group, name=name)
+records.app.add_typer(keys.app, name="key")
+approvals.register(jobs.app)
 later.register(app)
 
 

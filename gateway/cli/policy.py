@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway import JobSpec, Verdict
 from gateway.cli import views
-from gateway.cli.console import AsOf, JsonFlag, err, gateway_of, out, parse_day, print_json, working
-from gateway.core.plan import rules_missing
+from gateway.cli.console import (
+    AsOf,
+    JsonFlag,
+    confirm,
+    err,
+    gateway_of,
+    hint,
+    out,
+    parse_day,
+    print_json,
+    working,
+)
+from gateway.core.errors import SpecError
 
-app = typer.Typer(help="policy: check, explain and test the rules of the gate", no_args_is_help=True)
+app = typer.Typer(
+    help="policy: check, explain and test the rules of the gate; sign and pin them", no_args_is_help=True
+)
 
 
 @app.command("check")
@@ -20,7 +33,7 @@ def check(
     context: typer.Context,
     files: Annotated[list[Path] | None, typer.Argument(help="policy files; default: those in force")] = None,
 ) -> None:
-    """Validate policies against the schema. Exit 1 when one is wrong.
+    """Validate policies against the schema, and all that grants permission. Exit 1 when one is wrong.
 
     Example: tunegate policy check policies/*.cedar
     """
@@ -29,8 +42,8 @@ def check(
         out.print(problem, markup=False, highlight=False, soft_wrap=True)
     if not problems:
         err.print("the policies are valid", highlight=False)
-    if missing := rules_missing(gateway_of(context).settings.policy_sets):
-        err.print(f"[bold red]{missing}[/bold red]", highlight=False)
+    if not files:
+        _tell(gateway_of(context).policy.trust())
     raise typer.Exit(1 if problems else 0)
 
 
@@ -103,3 +116,77 @@ def test(
     )
     views.table(out, ("", "case", "expected", "got", "rules"), rows)
     raise typer.Exit(0 if all(result.passed for result in results) else 1)
+
+
+@app.command("sign")
+def sign(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="the officer's folder", metavar="FOLDER")],
+    key: Annotated[str, typer.Option(help="the officer's key: a file, env:VARIABLE or signer:NAME:ARGUMENT")],
+    to: Annotated[Path, typer.Option("--out", help="file to write", metavar="FILE")] = Path("trust.bundle"),
+    expires: Annotated[
+        str | None, typer.Option(help="the last day it holds; default: in a year", metavar="YYYY-MM-DD")
+    ] = None,
+    number: Annotated[int | None, typer.Option(help="must go up; default: the time", min=1)] = None,
+) -> None:
+    """Sign everything that grants permission, as one file: policies, attestations, approvers' keys.
+
+    The folder holds trust.toml (sets, [[attestations]], [[approvers]]), policies/*.cedar, keys/*.pub
+    and determinations/. Once its key is pinned, nothing else grants permission.
+
+    Example: tunegate policy sign trust/ --key officer.pem --out trust.bundle
+    """
+    last = parse_day(expires, "--expires")
+    signed = gateway_of(context).policy.sign(folder, to, key=key, expires=last, number=number)
+    err.print(f"{to}: number {signed.number}, until {signed.expires}, key {signed.key}", highlight=False)
+    for held in signed.attestations:
+        if held.evidence and not held.evidence_sha256:
+            hint(f"the evidence of `{held.kind}` for {held.backend} is not bound: add evidence_sha256")
+    hint(f"pin its public key where jobs are run: tunegate policy trust {to} --key PUBLIC_KEY")
+
+
+@app.command("trust")
+def trust(
+    context: typer.Context,
+    bundle: Annotated[Path | None, typer.Argument(help="a signed bundle", metavar="BUNDLE")] = None,
+    key: Annotated[Path | None, typer.Option(help="the officer's public key", metavar="FILE")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="even where another key is pinned")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="take the pin away")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="take it away without asking")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pin an officer's key and the bundle it signed; without a bundle, show what is pinned.
+
+    With a key pinned, policies and attestations in tunegate.toml are ignored, and a bundle that is
+    unsigned, altered, expired, missing or older than one seen before denies everything managed.
+    A key that an administrator pins for the whole machine stands above this one.
+
+    Examples:
+      tunegate policy trust trust.bundle --key officer.pub
+      tunegate policy trust
+    """
+    policy = gateway_of(context).policy
+    if forget:
+        confirm("Let the settings grant permission again, signed by nobody?", yes=yes)
+        policy.unpin()
+    elif bundle is not None or key is not None:
+        if bundle is None or key is None:
+            raise SpecError("a bundle is pinned with its key", fix="give BUNDLE and --key")
+        policy.pin(bundle, key, replace=replace)
+    state = policy.trust()
+    if as_json:
+        print_json(state)
+    else:
+        _tell(state)
+
+
+def _tell(state: dict[str, Any]) -> None:
+    """Whose word grants permission, on stderr."""
+    colour = {"verified": "green", "unverified": "yellow"}.get(state["trust"], "bold red")
+    about = "no signed trust bundle is pinned" if state["pinned_in"] is None else f"by {state['pinned_in']}"
+    if state["number"] is not None:
+        about += f", bundle {state['number']} until {state['expires']}"
+    err.print(f"trust: [{colour}]{state['trust']}[/{colour}], {about}", highlight=False, soft_wrap=True)
+    err.print(f"rules: {', '.join(state['rules']) or 'none'}", highlight=False, markup=False)
+    for text in filter(None, (state["problem"], *state["warnings"])):
+        err.print(text, highlight=False, markup=False, soft_wrap=True, style="yellow")

@@ -51,6 +51,7 @@ class Hooks:
     keeps_uploads: bool
     on_deleted: Callable[[Job, Sequence[Deletion]], None] | None
     deploys_freely: Callable[[Job], bool] | None
+    awaiting: Callable[[Job], tuple[str, ...]]
 
 
 class Acts:

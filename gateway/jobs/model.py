@@ -127,6 +127,11 @@ class Job:
         return Site(self.backend, self.region, self.offer, options)
 
     @property
+    def requested_by(self) -> tuple[str, ...]:
+        """Who asked for the job: as the settings name them, and as the operating system does."""
+        return tuple(self.spec.get("requested_by", ()))
+
+    @property
     def closed(self) -> bool:
         """Nothing is left to do."""
         return self.closed_at is not None
@@ -146,6 +151,7 @@ class Job:
             "state": str(self.state),
             "raw_state": self.raw_state,
             "wanted": self.wanted,
+            "requested_by": self.requested_by[0] if self.requested_by else None,
             "backend": self.backend,
             "model": self.model,
             "region": self.region,

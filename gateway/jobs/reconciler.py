@@ -69,6 +69,7 @@ class Reconciler:
         deploys_freely: whether a tuned model that must be deployed to answer may be deployed for its
             evaluation without asking anybody: it costs nothing while idle, and there is something to
             ask it. Without it, never.
+        awaiting: whose approval is missing before anything of this job may leave; empty when nobody's.
         clock: the time now, in UTC with a zone.
         sleep, jitter: `time.sleep` and `random.random`, to be replaced in tests.
     """
@@ -90,6 +91,7 @@ class Reconciler:
         keeps_uploads: bool = False,
         on_deleted: Callable[[Job, Sequence[Deletion]], None] | None = None,
         deploys_freely: Callable[[Job], bool] | None = None,
+        awaiting: Callable[[Job], tuple[str, ...]] = lambda job: (),
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -104,6 +106,7 @@ class Reconciler:
             keeps_uploads,
             on_deleted,
             deploys_freely,
+            awaiting,
         )
         self._store = store
         self._acts = Acts(store, egress, backend, hooks, clock)

@@ -56,10 +56,8 @@ class Steps:
         if job.wanted == "pause" and job.state in (JobState.PLANNED, JobState.STAGING):
             return self._hold(job)
         match job.state:
-            case JobState.PLANNED:
-                return self._acts.move(job, JobState.STAGING, "preparing the data files")
-            case JobState.AWAITING_APPROVAL:
-                return self._hold(job)
+            case JobState.PLANNED | JobState.AWAITING_APPROVAL:
+                return self._begin(job)
             case JobState.STAGING:
                 return self._stage(job)
             case JobState.SUBMITTING:
@@ -68,6 +66,22 @@ class Steps:
                 return self._watch(job)
 
     # -- dispatch ---------------------------------------------------------------------------------
+
+    def _begin(self, job: Job) -> Job:
+        """On to the data files, unless somebody must agree first: then it waits, for as long as it takes."""
+        waits = job.state is JobState.AWAITING_APPROVAL
+        try:
+            names = self._acts.hooks.awaiting(job)
+        except TunegateError:
+            if waits:  # policies that cannot be read just now end nothing
+                return self._hold(job)
+            raise
+        if not names:
+            return self._acts.move(job, JobState.STAGING, "preparing the data files")
+        if waits:
+            return self._hold(job)
+        text = f"waits for the approval of {' and '.join(names)}"
+        return self._acts.move(job, JobState.AWAITING_APPROVAL, text)
 
     def _stage(self, job: Job) -> Job:
         uploads = self._store.uploads(job.id)

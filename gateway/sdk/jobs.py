@@ -55,7 +55,13 @@ class JobHandle:
         """The state in words, with the evaluation that follows success."""
         if self._job.state is JobState.SUCCEEDED and self._job.evaluation in ("pending", "running"):
             return "evaluating"
+        if self._job.closed and any(d["callable_id"] is None for d in self._deployments):
+            return "deploying"
         return str(self._job.state)
+
+    @property
+    def _deployments(self) -> builtins.list[dict[str, str | None]]:
+        return deployments.described(self._rooms, self._job)
 
     @property
     def doing(self) -> str:
@@ -334,7 +340,7 @@ class JobHandle:
             "evaluation": dict(self.evaluation),
             "awaiting": list(self.awaiting),
             "rehearsal": self.rehearsal,
-            "deployments": deployments.described(self._rooms, self._job),
+            "deployments": self._deployments,
         }
 
     def __repr__(self) -> str:
@@ -372,9 +378,9 @@ class Jobs:
         self.work(light=True)
         return [JobHandle(self._rooms, job) for job in self._rooms.store.list(team=team)]
 
-    def work(self, *, light: bool = False) -> None:
-        """One pass over every job that is due."""
-        self._rooms.reconciler.work(once=True, light=light)
+    def work(self, *, light: bool = False, threads: int = 1) -> None:
+        """One pass over every job that is due, so many at once."""
+        self._rooms.reconciler.work(once=True, light=light, threads=threads)
 
 
 def _notebook_bar() -> OnUpdate | None:

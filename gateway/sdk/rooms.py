@@ -117,7 +117,7 @@ class Rooms:
         from gateway.records import RecordLog
         from gateway.records.keys import DeferredSigner
 
-        return RecordLog(self.home / "records", DeferredSigner(self._record_signer), self.clock)
+        return RecordLog(self.home / "records", DeferredSigner(self.record_signer), self.clock)
 
     def signer(self, name: str) -> Signer:
         """The private key that whoever runs the command named, as `gateway.records.keys` names keys.
@@ -127,18 +127,25 @@ class Rooms:
         """
         from gateway.records.keys import open_signer
 
-        return open_signer(name, folder=Path.cwd(), variable=credential, passphrase=self._passphrase)
+        return open_signer(name, folder=Path.cwd(), variable=credential, passphrase=self.passphrase)
 
-    def _record_signer(self) -> Signer:
+    def record_signer(self) -> Signer:
         """What signs records here: the settings' key, else the home folder's own."""
         from gateway.records.keys import load_or_create_key, open_signer
+        from gateway.records.rotation import finish_rotation
 
-        name, folder = self.settings.signing.key, self.settings.folder
-        if not name:
-            return load_or_create_key(self.home / "keys", self._passphrase)
-        return open_signer(name, folder=folder, variable=credential, passphrase=self._passphrase)
+        name, folder, keys = self.settings.signing.key, self.settings.folder, self.home / "keys"
+        if name:
+            return open_signer(name, folder=folder, variable=credential, passphrase=self.passphrase)
+        finish_rotation(self.log, keys)
+        return load_or_create_key(keys, self.passphrase)
 
-    def _passphrase(self, place: str) -> str | None:
+    def forget_signer(self) -> None:
+        """The account is opened anew, with the key that follows."""
+        for room in ("log", "accounts", "egress", "reconciler"):
+            self.__dict__.pop(room, None)
+
+    def passphrase(self, place: str) -> str | None:
         """From the variable the settings name, else from whoever is here to be asked."""
         return credential(self.settings.signing.passphrase_env) or self._ask(place)
 
