@@ -1,4 +1,4 @@
-"""The multi-pattern engine: which rules may match, in one pass, with a canary that proves it looked.
+"""The engine: which rules may match a text and where, with a canary that proves it looked.
 
 An `RE2::Set` that runs out of memory answers "no match", which looks like clean text. So every text
 ends with a canary that no data can hold by chance or by intent; where it is not reported, or where
@@ -8,30 +8,51 @@ a rule is reported that then finds nothing, the text counts as not scanned.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
+import ahocorasick_rs
 import re2
 
 _MEMORY_BYTES = 256 << 20
-
-
-class Hit(NamedTuple):
-    """A match of pattern number `rule`; positions in the text."""
-
-    rule: int
-    start: int
-    end: int
+_NOWHERE = (-1, -1)
 
 
 class Silent(Exception):
     """The engine did not report what is certainly there."""
 
 
-class Engine:
-    """Finds the matches of many RE2 patterns. A pattern's first group, where it has one, is the match."""
+class Pattern:
+    """One RE2 pattern. Its first group, where it has one, is the match.
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    Calls RE2 below the package's wrapper, which spends more time than the search does on short texts.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        options = re2.Options()
+        options.max_mem = _MEMORY_BYTES
+        compiled: Any = re2.compile(pattern, options)  # pyright: ignore[reportUnknownMemberType]
+        self._match, self._group = compiled._regexp.Match, 1 if compiled.groups else 0
+        self._anchor: Any = cast("Any", re2)._re2.RE2.Anchor.UNANCHORED
+
+    def spans(self, text: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+        """(start, end) of every match, in order."""
+        found: list[tuple[int, int]] = []
+        match, anchor, group = self._match, self._anchor, self._group
+        end = len(text) if end is None else end
+        while start < end:
+            groups = cast("list[tuple[int, int]]", match(anchor, text, start, end))
+            if groups[0] == _NOWHERE:
+                break
+            found.append(groups[group])
+            start = max(groups[0][1], start + 1)
+        return found
+
+
+class Engine:
+    """Finds the matches of many RE2 patterns, and of many words."""
+
+    def __init__(self, patterns: Sequence[str], words: Iterable[bytes] = ()) -> None:
         # Consonants that no rule can take for anything; drawn anew, so that no data can hold it on purpose.
         canary = "\x1e" + "".join(secrets.choice("bcdfghjklmnpqrstvwxz") for _ in range(24)) + "\x1e"
         self.tail = canary.encode()
@@ -42,11 +63,12 @@ class Engine:
             self._set.Add(pattern)
         self._set.Compile()
         self._canary = len(patterns)
-        compiled = [re2.compile(pattern, options) for pattern in patterns]  # pyright: ignore[reportUnknownMemberType]
-        self._patterns: list[tuple[Any, int]] = [
-            (pattern, 1 if pattern.groups else 0)  # pyright: ignore[reportUnknownMemberType]
-            for pattern in compiled
-        ]
+        self._patterns = [Pattern(pattern) for pattern in patterns]
+        self._words = ahocorasick_rs.BytesAhoCorasick(
+            [*words, self.tail],
+            matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
+            implementation=ahocorasick_rs.Implementation.DFA,
+        )
 
     def which(self, text: bytes) -> list[int]:
         """Numbers of the patterns that occur in `text`, which must end with `tail`.
@@ -55,21 +77,30 @@ class Engine:
             Silent: the canary was not seen.
         """
         found: list[int] = self._set.Match(text) or []
-        if self._canary not in found:
-            raise Silent
-        return [number for number in sorted(found) if number != self._canary]
+        try:
+            found.remove(self._canary)
+        except ValueError:
+            raise Silent from None
+        return found
 
-    def matches(self, number: int, text: bytes) -> Iterator[Hit]:
+    def matches(self, number: int, text: bytes) -> list[tuple[int, int]]:
         """Where pattern `number`, which `which` reported, occurs.
 
         Raises:
             Silent: nowhere, which contradicts the report.
         """
-        (pattern, group), seen = self._patterns[number], False
-        for match in pattern.finditer(text):
-            seen = True
-            start, end = cast("tuple[int, int]", match.span(group))
-            if end > start:
-                yield Hit(number, start, end)
-        if not seen:
+        found = self._patterns[number].spans(text)
+        if not found:
             raise Silent
+        return found
+
+    def words(self, text: bytes) -> list[tuple[int, int, int]]:
+        """(word, start, end) of the words in `text`, which must end with `tail`; parts of longer words too.
+
+        Raises:
+            Silent: the canary was not seen.
+        """
+        found = self._words.find_matches_as_indexes(text)
+        if not found or found.pop()[2] != len(text):
+            raise Silent
+        return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, TypeAlias, cast
 
 from gateway.privacy import lexicon
+from gateway.privacy.columns import key_type
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_-]{0,30}\d{0,2}")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -15,88 +17,166 @@ _MEDIA_TYPES = frozenset(
     ("image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "document")
 )
 _MEDIA_KEYS = frozenset(("image_url", "input_audio", "inline_data", "inlineData", "fileData", "file_data"))
+# Words of the formats themselves, in nearly every record there is: no rule has anything to say on them.
+_CONSTANTS = frozenset(
+    ("user", "assistant", "system", "tool", "function", "developer", "human", "gpt", "text")
+)
+_UNREADABLE = ("unknown_content", 0.9)
+
+Place: TypeAlias = "tuple[Place | None, str | int]"
+"""Where a text stands: a key or an index below another place. Written out only for findings."""
 
 
-class Place(NamedTuple):
-    """Where a text stands: a key or an index below another place. Written out only for findings."""
-
-    above: Place | None
-    step: str | int
-
-    @property
-    def path(self) -> str:
-        """Such as `messages[0].content`. A key that is no plain word is shown by its number
-        (`metadata.{2}`, and `metadata.{2}~` for the key itself), since keys may name people."""
-        steps: list[str] = []
-        at: Place | None = self
-        while at is not None:
-            steps.append(f"[{at.step}]" if isinstance(at.step, int) else f".{at.step}")
-            at = at.above
-        return "".join(reversed(steps)).removeprefix(".")
+def path(place: Place) -> str:
+    """Such as `messages[0].content`. A key that is no plain word is shown by its number
+    (`metadata.{2}`, and `metadata.{2}~` for the key itself), since keys may name people."""
+    steps: list[str] = []
+    at: Place | None = place
+    while at is not None:
+        at, step = at
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
+    return "".join(reversed(steps)).removeprefix(".")
 
 
-class Field(NamedTuple):
-    """One text of a record.
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key's name tells.
 
     Attributes:
-        place: where it stands.
-        key: the nearest key above it, for rules that go by a column's name.
-        known: type of finding that the whole field is, whatever its text (`unknown_content` for an image).
+        words: it in small letters, as context for what stands below it.
+        told: type and confidence of its value, where the name says so.
+        plain: it may be shown: one short word of a schema, not a number, a date or a name.
+        schema: plain, and what stands below it is certainly no image or the like.
+        person: it names someone.
     """
 
-    place: Place
-    key: str
-    text: str
-    known: str | None = None
-
-
-def fields(raw: Mapping[str, Any]) -> Iterator[Field]:
-    """Every value and every unusual key, in the record's order. Not recursive: nesting has no limit here."""
-    stack: list[tuple[Place | None, str, Any]] = [(None, "", raw)]
-    while stack:
-        place, key, value = stack.pop()
-        if isinstance(value, str):
-            if value and place:
-                yield Field(place, key, value)
-        elif isinstance(value, dict):
-            yield from _open(place, cast("dict[object, Any]", value), stack)
-        elif isinstance(value, list | tuple):
-            items = cast("list[Any]", value)
-            stack.extend((Place(place, at), key, items[at]) for at in range(len(items) - 1, -1, -1))
-        elif isinstance(value, Mapping):
-            yield from _open(place, cast("Mapping[object, Any]", value), stack)
-        elif place and isinstance(value, bytes | bytearray | memoryview):
-            yield Field(place, key, " ", "unknown_content")
-        elif place and value is not None and not isinstance(value, bool):
-            yield Field(place, key, str(value))
-
-
-def _open(
-    place: Place | None, value: Mapping[object, Any], stack: list[tuple[Place | None, str, Any]]
-) -> Iterator[Field]:
-    """Put a mapping's values on the stack; yield those of its keys that may say something themselves."""
-    children: list[tuple[Place | None, str, Any]] = []
-    for number, (name, child) in enumerate(value.items()):
-        key = str(name)
-        if plain_key(key):
-            here = Place(place, key)
-            if key in _MEDIA_KEYS or (key == "type" and isinstance(child, str) and child in _MEDIA_TYPES):
-                yield Field(here, key, " ", "unknown_content")
-        else:
-            here = Place(place, f"{{{number}}}")
-            known = "name" if _names_someone(key) else None
-            yield Field(Place(place, f"{{{number}}}~"), "", key, known)
-        children.append((here, key, child))
-    children.reverse()
-    stack.extend(children)
+    name: str
+    words: bytes
+    told: tuple[str, float] | None
+    plain: bool
+    schema: bool
+    person: bool
 
 
 @lru_cache(maxsize=4096)
-def plain_key(key: str) -> bool:
-    """Whether a key may be shown in a path: one short word of a schema, not a number, a date or a name."""
-    return _PLAIN_KEY.fullmatch(key) is not None and not _names_someone(key)
+def key_of(name: str) -> Key:
+    words = {word.capitalize().encode("ascii", "ignore") for word in _WORDS.findall(name)}
+    person = not words.isdisjoint(lexicon.names().certain)
+    plain = _PLAIN_KEY.fullmatch(name) is not None and not person
+    context = name.replace("_", " ").lower().encode("ascii", "replace") + b" "
+    return Key(
+        name, context, key_type(name), plain, plain and name not in _MEDIA_KEYS and name != "type", person
+    )
 
 
-def _names_someone(key: str) -> bool:
-    words = {word.capitalize().encode("ascii", "ignore") for word in _WORDS.findall(key)}
-    return not words.isdisjoint(lexicon.names().certain)
+NO_KEY = Key("", b"", None, plain=True, schema=True, person=False)
+_Open: TypeAlias = "tuple[Place | None, Key, Any]"
+
+
+class Texts:
+    """The texts of one record, each with its place and the nearest key above it.
+
+    Attributes:
+        known: (index, type, confidence) of what a text is whatever it says: an image, a key that names
+            someone.
+        told: the same where it holds if the text fits its key's name.
+    """
+
+    __slots__ = ("keys", "known", "places", "skip", "texts", "told")
+
+    def __init__(self, skip: frozenset[str]) -> None:
+        self.skip = skip
+        self.texts: list[str] = []
+        self.places: list[Place] = []
+        self.keys: list[Key] = []
+        self.known: list[tuple[int, str, float]] = []
+        self.told: list[tuple[int, str, float]] = []
+
+    def add(self, text: str, place: Place, key: Key) -> None:
+        if key.told is not None:
+            self.told.append((len(self.texts), *key.told))
+        elif text in self.skip:
+            return
+        self.texts.append(text)
+        self.places.append(place)
+        self.keys.append(key)
+
+    def mark(self, text: str, place: Place, kind: tuple[str, float]) -> None:
+        self.known.append((len(self.texts), *kind))
+        self.texts.append(text)
+        self.places.append(place)
+        self.keys.append(NO_KEY)
+
+
+def fields(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every text of a record with its path written out, in the record's order."""
+    found = texts_of(raw, skip=frozenset())
+    return zip(map(path, found.places), found.texts, strict=True)
+
+
+def plain_key(name: str) -> bool:
+    """Whether a key may be shown: one short word of a schema, not a number, a date or a name."""
+    return key_of(name).plain
+
+
+def texts_of(raw: Mapping[str, Any], *, skip: frozenset[str] = _CONSTANTS) -> Texts:
+    """Every value but `skip`, and every unusual key, in the record's order. Not recursive: nesting has no
+    limit here."""
+    found = Texts(skip)
+    stack: list[_Open] = [(None, NO_KEY, raw)]
+    while stack:
+        place, key, value = stack.pop()
+        if isinstance(value, dict):
+            _open(place, cast("Mapping[object, Any]", value), found, stack)
+        elif isinstance(value, str):
+            if value and place:
+                found.add(value, place, key)
+        elif isinstance(value, list | tuple):
+            items = cast("list[Any]", value)
+            stack += [((place, at), key, items[at]) for at in range(len(items) - 1, -1, -1)]
+        elif isinstance(value, Mapping):
+            _open(place, cast("Mapping[object, Any]", value), found, stack)
+        elif place and isinstance(value, bytes | bytearray | memoryview):
+            found.mark(" ", place, _UNREADABLE)
+        elif place and value is not None and not isinstance(value, bool):
+            found.add(str(value), place, key)
+    return found
+
+
+def _open(place: Place | None, value: Mapping[object, Any], found: Texts, stack: list[_Open]) -> None:
+    """Put a mapping's values on the stack; mark those of its keys that say something themselves.
+
+    Texts at its beginning, which most of all texts are, are taken at once.
+    """
+    later: list[_Open] = []
+    texts, places, keys, skip = found.texts, found.places, found.keys, found.skip
+    for number, (name, child) in enumerate(value.items()):
+        key = key_of(name if isinstance(name, str) else str(name))
+        here = (place, key.name) if key.schema else _odd_key(place, number, name, child, found)
+        if later or not isinstance(child, str):
+            later.append((here, key, child))
+        elif key.told is not None:
+            found.add(child, here, key)
+        elif child and child not in skip:
+            texts.append(child)
+            places.append(here)
+            keys.append(key)
+    if later:
+        later.reverse()
+        stack += later
+
+
+def _odd_key(place: Place | None, number: int, key: object, child: Any, found: Texts) -> Place:
+    """Where the value of a key stands that is a text of its own, or that announces what is none."""
+    name = str(key)
+    if key_of(name).plain:
+        here = (place, name)
+        if name != "type" or (isinstance(child, str) and child in _MEDIA_TYPES):
+            found.mark(" ", here, _UNREADABLE)
+        return here
+    at: Place = (place, f"{{{number}}}~")
+    if key_of(name).person:
+        found.mark(name, at, ("name", 0.9))
+    elif name:
+        found.add(name, at, NO_KEY)
+    return (place, f"{{{number}}}")

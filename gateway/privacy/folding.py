@@ -41,9 +41,9 @@ class Folded(NamedTuple):
         return self.origins[start], self.origins[end - 1] + 1
 
 
-def is_plain(text: str) -> bool:
-    """Whether a text is ASCII without control characters, and so stands for itself."""
-    return text.isascii() and len(text.encode("ascii").translate(None, _CONTROLS)) == len(text)
+def is_plain(text: str, *, controls: int = 0) -> bool:
+    """Whether a text is ASCII with just so many control characters: with none, it stands for itself."""
+    return text.isascii() and len(text.encode("ascii").translate(None, _CONTROLS)) == len(text) - controls
 
 
 def fold(text: str) -> Folded:

@@ -7,18 +7,21 @@ something name-like after it, or a first name that means nothing else. Eponyms a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from gateway.privacy.lexicon import AMBIGUOUS, EPONYM_AFTER, ORDINARY, names
 
-_CAPITALISED = re.compile(rb"[A-Z][A-Za-z]+")
 _RUN = re.compile(
     rb"\b[A-Z][A-Za-z'-]+(?:[ ](?:[A-Z]\.?(?=[ ])|(?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)(?=[ ])|"
     rb"[A-Z][A-Za-z'-]+))*"
 )
+_GIVEN = re.compile(rb"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?")
+_LAST_FIRST = 0.75
 _SMALL = re.compile(rb"[a-z][a-z'-]+")
 _EPONYM = re.compile(EPONYM_AFTER)
+_SPACE = 32
+_PREFIXES = (b"De", b"La", b"Le", b"Mc")
 _PARTICLES = frozenset(b"van von de der den del di da la bin al el dos".split())
 _PLACE_BEFORE = frozenset(b"San Santa Santo Los Las Fort Port Lake North South West East New".split())
 
@@ -28,19 +31,63 @@ def eponym(text: bytes, end: int) -> bool:
     return _EPONYM.match(text, end) is not None
 
 
-def find(text: bytes) -> Iterator[tuple[int, int, float]]:
-    """First-last pairs and unmistakable first names: (start, end, confidence)."""
-    capitalised = _CAPITALISED.findall(text)
-    if not capitalised:
-        yield from _in_small_letters(text)
-    elif not names().first.isdisjoint(capitalised):
-        for run in _RUN.finditer(text):
-            words = run.group().split(b" ")
-            if any(bare(word) in names().first for word in words):
-                yield from _in_run(text, run.start(), words)
+def find(text: bytes, first_names: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, float]]:
+    """First-last pairs and unmistakable first names: (start, end, confidence).
+
+    Args:
+        first_names: (any number, start, end) of the words of `spelled()`, parts of longer words too.
+    """
+    done = 0
+    for _, start, end in first_names:
+        alone = text[end - 1] != _SPACE
+        if start < done or text[end : end + 1].isalpha() == alone:
+            continue  # a piece of a longer word, or an ambiguous name and no word after it
+        if text[start - 1 : start].isalpha() or _is_compound(text, start):
+            continue
+        run = _RUN.match(text, start)
+        if run is None:
+            continue
+        if alone and text[start - 2 : start] == b", " and (family := _family_before(text, start)) is not None:
+            yield family, _given_end(text, start), _LAST_FIRST
+        done = run.end()
+        yield from _in_run(text, start, run.group().split(b" "))
 
 
-def _in_small_letters(text: bytes) -> Iterator[tuple[int, int, float]]:
+def _family_before(text: bytes, first: int) -> int | None:
+    """Where the surname of `Smith, John` begins, if it is one and nothing else."""
+    start = first - 2
+    while start and (text[start - 1 : start].isalpha() or text[start - 1] in b"'-"):
+        start -= 1
+    family = bare(text[start : first - 2])
+    known = text[start : start + 1].isupper() and family in names().last
+    return start if known and family.lower() not in AMBIGUOUS else None
+
+
+def _given_end(text: bytes, start: int) -> int:
+    """The end of the given names, with an initial: `John A.`"""
+    given = _GIVEN.match(text, start)
+    return given.end() if given else start
+
+
+def _is_compound(text: bytes, start: int) -> bool:
+    """Whether a word goes on to the left, as in `Smith-Mary`."""
+    return text[start - 1 : start] in (b"-", b"'") and text[start - 2 : start - 1].isalpha()
+
+
+@lru_cache(maxsize=1)
+def spelled() -> frozenset[bytes]:
+    """First names as a text has them: those of the lists, `DeShawn` for `Deshawn`, and the ambiguous
+    ones, which alone prove nothing, with the space that must follow."""
+    lists = names()
+    inner = {
+        name[:2] + name[2:].capitalize()
+        for name in lists.certain
+        if name[:2] in _PREFIXES and len(name) > 5 and name[2:].islower()
+    }
+    return lists.certain | inner | {name + b" " for name in lists.first - lists.certain}
+
+
+def find_small(text: bytes) -> Iterator[tuple[int, int, float]]:
     """Names where nobody uses capitals: unmistakable first names, with a surname or without."""
     lists, previous = names(), None
     for word in _SMALL.finditer(text):
@@ -60,7 +107,7 @@ def _in_run(text: bytes, start: int, words: list[bytes]) -> Iterator[tuple[int, 
     """Names in a run of capitalised words, of which at least one is a first name."""
     at = 0
     while at < len(words):
-        if bare(words[at]) in names().first and not (at and words[at - 1] in _PLACE_BEFORE):
+        if bare(words[at]) in names().first and _before(text, start, words, at) not in _PLACE_BEFORE:
             last = _surname_after(words, at)
             confidence = _sure(words, at, last)
             begin = start + len(b" ".join(words[:at])) + (1 if at else 0)
@@ -70,6 +117,14 @@ def _in_run(text: bytes, start: int, words: list[bytes]) -> Iterator[tuple[int, 
                 yield begin, end, confidence
             at = last
         at += 1
+
+
+def _before(text: bytes, start: int, words: list[bytes], at: int) -> bytes:
+    """The word before a first name, within its run or outside."""
+    if at:
+        return words[at - 1]
+    before = text[max(start - 8, 0) : start]
+    return before.split()[-1] if before.endswith(b" ") and before.strip() else b""
 
 
 def _surname_after(words: list[bytes], first: int) -> int:
@@ -138,12 +193,3 @@ def surname(value: bytes) -> bool:
     """Whether the last word is a surname and nothing else."""
     word = bare(value.split()[-1].split(b".")[-1])
     return word in names().last and word.lower() not in AMBIGUOUS
-
-
-def last_first(value: bytes) -> bool:
-    """`Smith, John`: a surname and a first name, not both of them ordinary words."""
-    last, first = (bare(part.split()[0]) for part in value.split(b", ", 1))
-    lists = names()
-    if last not in lists.last or first not in lists.first:
-        return False
-    return first in lists.certain and last.lower() not in AMBIGUOUS

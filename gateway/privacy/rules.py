@@ -8,7 +8,6 @@ match the record separator `\\x1e`. A new rule is one entry here and a labelled 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from gateway.privacy import checks, people
 
 CONTEXT_GAIN = 0.35
 CHECK_LOSS = 0.4
+PIECE_LOSS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Rule:
         type: the finding's type.
         pattern: RE2.
         confidence: how sure a match is on its own.
-        context: words shortly before it, or in the column's name, that add `CONTEXT_GAIN`.
+        context: words that add `CONTEXT_GAIN` where one stands shortly before it, or in the column's name.
         check: a validator; failing it takes `CHECK_LOSS`.
         alone: must not be a piece of a longer number (`12-345-67`).
     """
@@ -34,13 +34,14 @@ class Rule:
     type: str
     pattern: str
     confidence: float
-    context: re.Pattern[bytes] | None = None
+    context: frozenset[bytes] | None = None
     check: Callable[[bytes], bool] | None = None
     alone: bool = False
 
 
-def _near(words: str) -> re.Pattern[bytes]:
-    return re.compile(rf"(?<![a-z])(?:{words})(?![a-z])".encode())
+def near(words: str) -> frozenset[bytes]:
+    """Context words, in small letters."""
+    return frozenset(words.encode().split())
 
 
 _MONTH = (
@@ -74,6 +75,7 @@ _STATE_NAME = (
     r"Oregon|Pennsylvania|Rhode Island|South (?:Carolina|Dakota)|Tennessee|Texas|Utah|Vermont|Virginia|Washington|"
     r"West Virginia|Wisconsin|Wyoming)"
 )
+_COMPASS = r"(?:(?:[NSEWnsew]|North|South|East|West|NE|NW|SE|SW)\.? )?"
 _STREET = (
     r"(?i:street|st|avenue|ave|road|rd|boulevard|blvd|drive|dr|lane|ln|court|ct|place|pl|terrace|ter|parkway|pkwy|"
     r"highway|hwy|circle|cir|trail|trl|way|square|sq|crescent|cres|close|alley|row|mews|loop|turnpike|pike|plaza|"
@@ -90,73 +92,47 @@ def _labelled(type_: str, label: str, value: str = _CODE, *, confidence: float) 
     return Rule(type_, rf"(?i)\b(?:{label})(?:\b|[ :]){_IS}{value}\b", confidence, check=checks.code)
 
 
-_PHONE_WORDS = _near(
-    "answer(?:ing|s)?|office|phone|telephone|tel|cell|mobile|call|calls|contact|reach|number|dial|texted|pager|ph|home|work|voicemail|whatsapp|sms"
+PHONE_WORDS = near(
+    "answer answers answering office phone telephone tel cell mobile call calls contact reach number dial texted pager "
+    "ph home work voicemail whatsapp sms"
 )
-_DATE_WORDS = _near(
-    "on|dated?|dob|birth|birthday|birthdate|born|since|admitted|discharged?|seen|scheduled|until|expires|expiry|due|"
-    "started|visit|appointment|surgery|lmp|between|and|from|dos|d\\.o\\.b|died|death"
+DATE_WORDS = near(
+    "on date dated dob birth birthday birthdate born since admitted discharge discharged seen scheduled until expires "
+    "expiry due started visit appointment surgery lmp between and from dos died death"
 )
-_CARD_WORDS = _near("card|visa|mastercard|amex|credit|debit|cc|charge|payment|discover|maestro|pay")
-_ID_WORDS = _near("patient|subject|person|user|customer|client|member|participant|mrn|encounter")
-_SSN_WORDS = _near("ssn|ss|social|social security|ssns?|tin|itin|taxpayer")
-_GEO_WORDS = _near(
-    "in|from|to|at|near|lives?|lived|living|moved|born|resides?|resident of|visiting|travel(?:l?ed|ing)? to|city|town"
-)
+CARD_WORDS = near("card visa mastercard amex credit debit cc charge payment discover maestro pay")
+ID_WORDS = near("patient subject person user customer client member participant mrn encounter")
+SSN_WORDS = near("ssn ss social ssns tin itin taxpayer")
 
 RULES: tuple[Rule, ...] = (
     # -- numbers that say themselves what they are
-    Rule("ssn", r"\b\d{3}[-.]\d{2}[-.]\d{4}\b", 0.75, _SSN_WORDS, checks.ssn, alone=True),
-    Rule("ssn", r"\b\d{3} \d{2} \d{4}\b", 0.6, _SSN_WORDS, checks.ssn, alone=True),
     Rule("ssn", r"(?i)\b(?:ssn|social(?: security)?(?: number| no\.?| #)?|ss ?#|itin)" + _IS + r"(\d{3}[- ]?\d{2}[- ]?\d{4})\b", 0.95, check=checks.ssn),
     Rule("ssn", r"(?i)\b(?:ssn|social(?: security)?)\b[^\x1e\n.]{0,24}?(?:last (?:four|4)|ending(?: in)?|ends in|xxx-?xx-?)[^\x1e\n\d]{0,12}(\d{4})\b", 0.8),
     Rule("ssn", r"(?i)\blast (?:four|4)(?: digits)?(?: of)?[^\x1e\n.\d]{0,24}(?:ssn|social)[^\x1e\n.\d]{0,16}(\d{4})\b", 0.8),
-    Rule("card", r"\b\d{4}[- ]\d{4}[- ]\d{4}[- ]\d{1,7}\b", 0.85, _CARD_WORDS, checks.card, alone=True),
-    Rule("card", r"\b3[47]\d{2}[- ]\d{6}[- ]\d{5}\b", 0.85, _CARD_WORDS, checks.card, alone=True),
-    Rule("card", r"\b\d{12,19}\b", 0.6, _CARD_WORDS, checks.card, alone=True),
-    Rule("iban", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", 0.85, _near("iban|bank|account|transfer|wire"), checks.iban),
+    Rule("iban", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", 0.85, near("iban bank account transfer wire"), checks.iban),
     Rule("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+){0,5}\.[A-Za-z]{2,24}\b", 0.95),
     Rule("email", r"(?i)\b[a-z0-9][a-z0-9._-]{1,40} ?(?:\(at\)|\[at\]| at ) ?[a-z0-9-]{2,40} ?(?:\(dot\)|\[dot\]| dot ) ?(?:com|org|net|edu|gov|io|co)\b", 0.75),
     Rule("url", r"(?i)\b(?:https?|ftp|sftp|file|s3|gs)://[^\s\x1e<>\"')\]]{3,}", 0.8),
     Rule("url", r"(?i)\bwww\.[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[^\s\x1e<>\"')\]]*)?", 0.8),
-    Rule("url", r"\b[A-Za-z0-9][A-Za-z0-9-]{1,62}(?:\.[A-Za-z0-9-]{2,63}){0,3}\.(?:com|org|net|edu|gov|mil|info|biz|io|health|me|us|uk|ca|de|fr|eu|it|es|nl|ch|at|dk|se|pl|ru|cn|jp|in|br|au|xyz|app|dev|online|site|club|tv|cc)\b(?:/[^\s\x1e<>\"')\]]*)?", 0.55),
-    Rule("ip", r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", 0.8, _near("ip|address|host|server|login|from"), checks.ipv4, alone=True),
-    Rule("ip", r"(?i)\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?:[0-9a-f]|\b)", 0.85, _near("ip|ipv6|address|host"), checks.ipv6),
-    Rule("device", r"(?i)\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b", 0.8, _near("mac|device|address")),
+    Rule("url", r"(?:^|[^@\w.-])([A-Za-z0-9][A-Za-z0-9-]{1,62}(?:\.[A-Za-z0-9-]{2,63}){0,3}\.(?:com|org|net|edu|gov|mil|info|biz|io|health|me|us|uk|ca|de|fr|eu|it|es|nl|ch|at|dk|se|pl|ru|cn|jp|in|br|au|xyz|app|dev|online|site|club|tv|cc)\b(?:/[^\s\x1e<>\"')\]]*)?)", 0.55),
+    Rule("ip", r"(?i)\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?:[0-9a-f]|\b)", 0.85, near("ip ipv6 address host"), checks.ipv6),
+    Rule("device", r"(?i)\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b", 0.8, near("mac device address")),
     Rule("device", r"\(01\)\d{14}(?:\(\d{2}\)[A-Za-z0-9]+)*", 0.95),
-    Rule("vehicle", r"\b[A-HJ-NPR-Z0-9]{17}\b", 0.8, _near("vin|vehicle|car|truck"), lambda v: checks.vin(v) and checks.letters_and_digits(v)),
-    Rule("license", r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b", 0.8, _near("dea|license|licence|prescriber"), checks.dea),
+    Rule("vehicle", r"\b[A-HJ-NPR-Z0-9]{17}\b", 0.8, near("vin vehicle car truck"), lambda v: checks.vin(v) and checks.letters_and_digits(v)),
+    Rule("license", r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b", 0.8, near("dea license licence prescriber"), checks.dea),
     Rule("license", r"(?i)\bnpi" + _IS + r"(\d{10})\b", 0.95, check=checks.npi),
     Rule("health_plan", r"\b[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}\b", 0.85),
-    Rule("health_plan", r"\b\d{3}[- ]\d{3}[- ]\d{4}\b", 0.2, _near("nhs"), checks.nhs, alone=True),
-    Rule("other_id", r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", 0.4, _ID_WORDS),
-    Rule("other_id", r"\b(?:bc1|[13])[a-km-zA-HJ-NP-Z0-9]{25,39}\b", 0.3, _near("bitcoin|btc|wallet|crypto"), checks.letters_and_digits),
+    Rule("other_id", r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", 0.4, ID_WORDS),
+    Rule("other_id", r"\b(?:bc1|[13])[a-km-zA-HJ-NP-Z0-9]{25,39}\b", 0.3, near("bitcoin btc wallet crypto"), checks.letters_and_digits),
     Rule("unknown_content", r"\bdata:[a-z]+/[a-zA-Z0-9.+-]+;base64,[A-Za-z0-9+/=]+", 0.99),
     Rule("unknown_content", r"[A-Za-z0-9+/_-]{100,}={0,2}", 0.9, check=checks.blob),
     Rule("unknown_content", r"\b[A-Za-z0-9+/]{40,99}={0,2}", 0.85, check=checks.hidden_text),
     # -- phones and fax
     Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,40}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
-    Rule("phone", r"(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\b\d{3}[-. ])\d{3}[-. ]\d{4}(?:,? ?(?i:x|ext\.?|extension) ?\d{1,6})?\b", 0.75, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\+\d{1,3}[-. ]?(?:\(\d{1,4}\)[-. ]?)?\d{1,5}(?:[-. ]?\d{1,5}){1,5}\b", 0.8, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b(?:001[-. ]?)\d{3}[-. ]\d{3}[-. ]\d{4}(?:x\d{1,6})?\b", 0.8, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\(?\b0\d{1,4}\)?[-. ]\d{2,4}(?:[-. ]\d{2,4}){1,4}\b", 0.55, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b\d{2}(?:[ .]\d{2}){3,4}\b", 0.3, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b\d{3,5}[- ]\d{3,4}(?:[- ]\d{3,4})?(?:x\d{1,6})?\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\(\d{2,4}\) ?\d{2,4}[- ]\d{2,4}\b", 0.55, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b0\d{1,4}-\d{5,8}\b", 0.6, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b\d{2,4}(?:[- ]\d{2,4}){2,4}\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b\d{2,4}[- ]\d{5,8}\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
-    Rule("phone", r"\b\d{9,12}(?:x\d{1,6})?\b", 0.2, _PHONE_WORDS, checks.phone, alone=True),
     # -- dates, and ages over 89
-    Rule("date", r"\b(?:19|20)\d{2}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?\b", 0.9, _DATE_WORDS, checks.numeric_date),
-    Rule("date", r"\b\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})\b", 0.85, _DATE_WORDS, checks.numeric_date, alone=True),
-    Rule("date", r"\b\d{1,2}[-.]\d{1,2}[-.]\d{4}\b", 0.85, _DATE_WORDS, checks.numeric_date, alone=True),
-    Rule("date", r"\b\d{1,2}[-.]\d{1,2}[-.]\d{2}\b", 0.45, _DATE_WORDS, checks.numeric_date, alone=True),
-    Rule("date", r"(?i)\b(?:on|dated?|since|until|before|after|by|seen|from|admitted|discharged|dob:?|visit) (\d{1,2}/\d{1,2})\b", 0.65, None, checks.month_day, alone=True),
-    Rule("date", r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d{2}\b", 0.7, None, checks.month_year, alone=True),
-    Rule("date", r"\b(?:19|20)\d{6}\b", 0.2, _near("dob|date|birth|born|admit|discharge|visit|dos"), lambda v: checks.numeric_date(v[:4] + b"-" + v[4:6] + b"-" + v[6:]), alone=True),
-    Rule("date", r"\b" + _MONTH + r"\.? \d{1,2}(?:st|nd|rd|th)?(?:(?:, ?| )(?:19|20)\d{2})?\b", 0.7, _DATE_WORDS),
-    Rule("date", r"\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ -]" + _MONTH + r"(?:\.?,?[ -](?:(?:19|20)\d{2}|\d{2}))?\b", 0.75, _DATE_WORDS),
+    Rule("date", r"(?i)\b(?:on|dated?|since|until|before|after|by|seen|from|admitted|discharged|dob:?|visit) (\d{1,2}/\d{1,2})(?:[^/\w]|$)", 0.65, None, checks.month_day, alone=True),
+    Rule("date", r"\b" + _MONTH + r"\.? \d{1,2}(?:st|nd|rd|th)?(?:(?:, ?| )(?:19|20)\d{2})?\b", 0.7, DATE_WORDS),
+    Rule("date", r"\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ -]" + _MONTH + r"(?:\.?,?[ -](?:(?:19|20)\d{2}|\d{2}))?\b", 0.75, DATE_WORDS),
     Rule("date", r"(?i)\b\d{1,2}(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:19|20)?\d{2}\b", 0.85),
     Rule("date", r"\b" + _MONTH + r"\.?,? (?:of )?(?:(?:19|20)\d{2}|'\d{2})\b", 0.8),
     Rule("date", r"\b" + _ANY_MONTH + r" (?:the )?" + _ORDINAL + _YEAR_WORDS + r"\b", 0.8),
@@ -187,25 +163,22 @@ RULES: tuple[Rule, ...] = (
     _labelled("other_id", r"encounter(?: id| number| no\.?| #)?|visit (?:id|number|no\.?|#)|csn|fin|accession(?: id| number| no\.?| #)?|specimen(?: id| number| no\.?| #)|case (?:id|number|no\.?|#)|claim(?: id| number| no\.?| #)|study (?:id|number)|subject(?: id| number| no\.?| #)|participant(?: id| number)|employee(?: id| number| no\.?| #)|badge(?: id| number| no\.?| #)|student (?:id|number)|order (?:id|number|no\.?|#)|authorization(?: id| number| no\.?| #)|referral (?:id|number|no\.?|#)|prescription (?:number|no\.?|#)|rx ?#|(?:case|ticket|confirmation|tracking|reference|transaction|donor|biobank|requisition|military|service) (?:id|number|no\.?|#)|pin(?: code| number)?|passcode|national (?:id|insurance)(?: number| no\.?)?|tax id|ein|id(?: number| no\.?| ?#)", confidence=0.89),
     Rule("other_id", r"(?i)\b(?:user ?name|user ?id|login(?: name)?|screen name|handle)[:=]? ?(?:is )?([a-z][a-z._-]{1,30}\d[a-z0-9._-]*)\b", 0.8),
     # -- places
-    Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?,? (?:(?:[NSEWnsew]|North|South|East|West|NE|NW|SE|SW)\.? )?(?:[A-Z0-9][A-Za-z0-9'.-]*,? ){1,4}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, _near("at|address|lives?|reside[sd]?|street|to")),
-    Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, _near("at|address|lives?|reside[sd]?|to")),
-    Rule("address", r"\b[A-Z][a-z'-]+(?: [A-Z][a-z'-]+)? (?:Street|Avenue|Road|Boulevard|Blvd|Lane|Parkway|Highway)\b", 0.65),
+    Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?(?: " + _COMPASS + r"[A-Z0-9]|, " + _COMPASS + r"[A-Z])[A-Za-z0-9'.-]*,? (?:[A-Z0-9][A-Za-z0-9'.-]*,? ){0,3}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, near("at address live lives reside resides resided street to")),
+    Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, near("at address live lives reside resides resided to")),
+    Rule("address", r"(?:^|[^0-9 ]|[^0-9] )\b([A-Z][a-z'-]+(?: [A-Z][a-z'-]+)? (?:Street|Avenue|Road|Boulevard|Blvd|Lane|Parkway|Highway))\b", 0.65),
     Rule("address", r"\b(?:APO|FPO|DPO|apo|fpo|dpo),? (?:A[AEP]|a[aep]) \d{5}\b", 0.9),
     Rule("address", r"(?i)\b(?:unit|psc|cmr) \d{1,5},? box \d{1,5}\b", 0.9),
     Rule("address", r"(?i)\b(?:p\.? ?o\.?|post office) ?box ?#?\d+\b", 0.9),
-    Rule("address", r"(?i)\b(?:apt|apartment|suite)\.? ?#?(\d{1,5}[A-Za-z]?)\b", 0.6, _near("at|address|lives?|reside[sd]?|street|st|ave|avenue|road|rd|drive")),
+    Rule("address", r"(?i)\b(?:apt|apartment|suite)\.? ?#?(\d{1,5}[A-Za-z]?)\b", 0.6, near("at address live lives reside resides resided street st ave avenue road rd drive")),
     Rule("address", r"(?i)\b(?:(?:my|his|her|their|the|home|mailing|billing|shipping|new|current|'s) address(?: is| to|:| as|'s)*|address:|live[sd]? at|living at|reside[sd]? at|located at|ship(?:ped)? (?:it )?to|deliver(?:ed)? to|mail(?:ed)? (?:it )?to|house at)[ \n]+([A-Za-z]{0,12} ?\d{1,6}[^\x1e;?!\"]{4,70}[^\x1e;?!\s\"])", 0.75),
     Rule("address", r"(?i)\b(?:rua|rue|via|calle|avenida|strada|ulica|ul\.|plaza|piazza|viale|avda\.?|c/|paseo|praca|place|boulevard|chemin|impasse|allee) [^\x1e\n\d]{2,40}?,? \d{1,5}\b", 0.6),
     Rule("address", r"\b[A-Z][A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|vej|gatan|vagen|gata|veien|plein|katu|tie|gade|alle|utca|ulice)n? \d{1,5}[A-Za-z]?\b", 0.8),
     Rule("address", r"\b\d{1,5} (?:[A-Za-z'.-]+ )*[A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|plaats|plein|hof|steeg|dreef|baan)\b", 0.7),
-    Rule("geography", r"\b" + _PLACE + r",? " + _STATE + r"\b\.?,?\s+\d{5}(?:-\d{4})?\b", 0.95),
-    Rule("geography", r"\b" + _STATE + r"\.?,?\s+\d{5}(?:-\d{4})?\b", 0.85),
+    Rule("geography", r"\b(?:" + _PLACE + r",? )?" + _STATE + r"\.?,?\s+\d{5}(?:-\d{4})?\b", 0.95),
     Rule("geography", r"\b" + _STATE_NAME + r",?\s+\d{5}(?:-\d{4})?\b", 0.85),
-    Rule("geography", r"\b(" + _PLACE + r"), " + _STATE + r"\b", 0.85, None, checks.city),
+    Rule("geography", r"\b(" + _PLACE + r"), " + _STATE + r"\b(?:[^ ]| [^0-9]|$)", 0.85, None, checks.city),
     Rule("geography", r"\b(" + _PLACE + r"), " + _STATE_NAME + r"\b", 0.85, None, checks.city),
     Rule("geography", r"(?i)\b(?:zip|zip ?code|postal code|post ?code)\b" + _IS + r"(\d{5}(?:-\d{4})?|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}|[a-z]\d[a-z] ?\d[a-z]\d)\b", 0.9),
-    Rule("geography", r"\b\d{5}-\d{4}\b", 0.5, _near("zip|address|code"), checks.zip_code, alone=True),
-    Rule("geography", r"\b\d{5}\b", 0.15, _near("zip|zipcode|postal|address"), checks.zip_code, alone=True),
     Rule("geography", r"\b(?:[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2})\b", 0.65),
     Rule("geography", r"\b[ABCEGHJ-NPRSTVXY]\d[A-Z] ?\d[A-Z]\d\b", 0.65),
     Rule("geography", r"(?i:\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|born|raised|grew up|relocated|stationed|hometown|home (?:city|town)|based)(?: back| up| out| down)? (?:in|from|to|at|near|of|is) |\boriginally from |\bnative of |\b(?:city|town|village|county) of |\bresident of )(" + _PLACE + r")\b", 0.7, None, checks.specific_place),
@@ -222,101 +195,5 @@ RULES: tuple[Rule, ...] = (
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|partner|friend|neighbou?r|boss|roommate|girlfriend|boyfriend|fiancee?|cousin|nephew|niece|grandson|granddaughter|grandmother|grandfather|caregiver|nurse|therapist|guardian|emergency contact|next of kin|pcp|physician|surgeon|provider|attending|oncologist|cardiologist|counsel(?:l)?or|midwife)(?:'s name is|,| is| was| named)? )(" + _PERSON + r")", 0.7, None, people.known),
     Rule("name", r"(?i:\b(?:patient|pt|client|subject|resident|name|provider|physician|surgeon|attending|pcp|author|nurse|contact|next of kin|guardian):) ?([A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+)\b", 0.75, None, people.known),
     Rule("name", r"\b([A-Z][a-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|ARNP|CRNA|DPM|OD|LPN|CNM|RPh|DVM|MPH|Esq|Jr|Sr|III)\b", 0.85, None, people.person),
-    Rule("name", r"\b([A-Z][A-Za-z'-]+, [A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?)\b", 0.75, None, people.last_first),
-    Rule("name", r"\b((?:[A-Z]\. ?){1,2}[A-Z][a-z'-]{2,})\b", 0.6, None, people.surname),
+    Rule("name", r"\b(?:[A-Z]\. ?){1,2}[A-Z][a-z'-]{2,}\b", 0.6, None, people.surname),
 )  # fmt: skip
-
-_KEYS: dict[str, tuple[str, float]] = {
-    "mrn": ("mrn", 0.95),
-    "medicalrecordnumber": ("mrn", 0.95),
-    "patientid": ("mrn", 0.9),
-    "patientnumber": ("mrn", 0.9),
-    "patientmrn": ("mrn", 0.95),
-    "name": ("name", 0.6),
-    "fullname": ("name", 0.9),
-    "firstname": ("name", 0.9),
-    "givenname": ("name", 0.9),
-    "middlename": ("name", 0.9),
-    "lastname": ("name", 0.9),
-    "familyname": ("name", 0.9),
-    "surname": ("name", 0.9),
-    "maidenname": ("name", 0.9),
-    "patientname": ("name", 0.95),
-    "patient": ("name", 0.5),
-    "provider": ("name", 0.5),
-    "physician": ("name", 0.5),
-    "doctor": ("name", 0.5),
-    "author": ("name", 0.5),
-    "dob": ("date", 0.95),
-    "birthdate": ("date", 0.95),
-    "dateofbirth": ("date", 0.95),
-    "ssn": ("ssn", 0.95),
-    "socialsecuritynumber": ("ssn", 0.95),
-    "phone": ("phone", 0.9),
-    "phonenumber": ("phone", 0.9),
-    "telephone": ("phone", 0.9),
-    "mobile": ("phone", 0.8),
-    "fax": ("fax", 0.9),
-    "email": ("email", 0.9),
-    "address": ("address", 0.85),
-    "streetaddress": ("address", 0.95),
-    "street": ("address", 0.85),
-    "addressline": ("address", 0.9),
-    "city": ("geography", 0.8),
-    "county": ("geography", 0.8),
-    "zip": ("geography", 0.9),
-    "zipcode": ("geography", 0.9),
-    "postalcode": ("geography", 0.9),
-    "postcode": ("geography", 0.9),
-    "account": ("account", 0.7),
-    "accountnumber": ("account", 0.9),
-    "memberid": ("health_plan", 0.9),
-    "subscriberid": ("health_plan", 0.9),
-    "policynumber": ("health_plan", 0.9),
-    "insuranceid": ("health_plan", 0.9),
-    "license": ("license", 0.5),
-    "licensenumber": ("license", 0.9),
-    "npi": ("license", 0.9),
-    "vin": ("vehicle", 0.9),
-    "licenseplate": ("vehicle", 0.9),
-    "deviceid": ("device", 0.9),
-    "serialnumber": ("device", 0.9),
-    "ip": ("ip", 0.8),
-    "ipaddress": ("ip", 0.95),
-    "encounterid": ("other_id", 0.8),
-    "subjectid": ("other_id", 0.8),
-    "visitid": ("other_id", 0.8),
-    "hadmid": ("other_id", 0.8),
-}
-_NUMBERED = frozenset(
-    (
-        "mrn",
-        "ssn",
-        "phone",
-        "fax",
-        "account",
-        "health_plan",
-        "license",
-        "vehicle",
-        "device",
-        "ip",
-        "other_id",
-        "date",
-    )
-)
-
-
-def key_type(key: str) -> tuple[str, float] | None:
-    """What a column's or key's name says that its value is: (type, confidence)."""
-    return _KEYS.get(re.sub(r"[^a-z]", "", key.lower()))
-
-
-def fits_key(kind: str, text: bytes) -> bool:
-    """Whether a value can be what its key says; `name: get_weather` and `patient: see note` are not."""
-    if not 1 < len(text) <= 160:
-        return False
-    if kind in _NUMBERED:
-        return any(48 <= byte <= 57 for byte in text)
-    if kind == "name":
-        return re.fullmatch(rb"(?:[A-Z][A-Za-z.'-]*,?(?: |$)){1,5}", text.strip()) is not None
-    return True

@@ -43,8 +43,8 @@ class Drawn:
         """Every text: (its path, its pieces); a piece that was found has the finding's type beside it."""
         from gateway.privacy.fields import fields
 
-        for each in fields(self.raw):
-            path, text, at = each.place.path, each.text, 0
+        for path, text in fields(self.raw):
+            at = 0
             pieces: list[tuple[str, str | None]] = []
             for found in sorted((f for f in self.findings if f.field == path), key=lambda f: f.start):
                 pieces += [(text[at : found.start], None), (text[found.start : found.end], found.type)]

@@ -1,0 +1,100 @@
+"""What the name of a column or key says that its value is."""
+
+from __future__ import annotations
+
+import re
+
+_KEYS: dict[str, tuple[str, float]] = {
+    "mrn": ("mrn", 0.95),
+    "medicalrecordnumber": ("mrn", 0.95),
+    "patientid": ("mrn", 0.9),
+    "patientnumber": ("mrn", 0.9),
+    "patientmrn": ("mrn", 0.95),
+    "name": ("name", 0.6),
+    "fullname": ("name", 0.9),
+    "firstname": ("name", 0.9),
+    "givenname": ("name", 0.9),
+    "middlename": ("name", 0.9),
+    "lastname": ("name", 0.9),
+    "familyname": ("name", 0.9),
+    "surname": ("name", 0.9),
+    "maidenname": ("name", 0.9),
+    "patientname": ("name", 0.95),
+    "patient": ("name", 0.5),
+    "provider": ("name", 0.5),
+    "physician": ("name", 0.5),
+    "doctor": ("name", 0.5),
+    "author": ("name", 0.5),
+    "dob": ("date", 0.95),
+    "birthdate": ("date", 0.95),
+    "dateofbirth": ("date", 0.95),
+    "ssn": ("ssn", 0.95),
+    "socialsecuritynumber": ("ssn", 0.95),
+    "phone": ("phone", 0.9),
+    "phonenumber": ("phone", 0.9),
+    "telephone": ("phone", 0.9),
+    "mobile": ("phone", 0.8),
+    "fax": ("fax", 0.9),
+    "email": ("email", 0.9),
+    "address": ("address", 0.85),
+    "streetaddress": ("address", 0.95),
+    "street": ("address", 0.85),
+    "addressline": ("address", 0.9),
+    "city": ("geography", 0.8),
+    "county": ("geography", 0.8),
+    "zip": ("geography", 0.9),
+    "zipcode": ("geography", 0.9),
+    "postalcode": ("geography", 0.9),
+    "postcode": ("geography", 0.9),
+    "account": ("account", 0.7),
+    "accountnumber": ("account", 0.9),
+    "memberid": ("health_plan", 0.9),
+    "subscriberid": ("health_plan", 0.9),
+    "policynumber": ("health_plan", 0.9),
+    "insuranceid": ("health_plan", 0.9),
+    "license": ("license", 0.5),
+    "licensenumber": ("license", 0.9),
+    "npi": ("license", 0.9),
+    "vin": ("vehicle", 0.9),
+    "licenseplate": ("vehicle", 0.9),
+    "deviceid": ("device", 0.9),
+    "serialnumber": ("device", 0.9),
+    "ip": ("ip", 0.8),
+    "ipaddress": ("ip", 0.95),
+    "encounterid": ("other_id", 0.8),
+    "subjectid": ("other_id", 0.8),
+    "visitid": ("other_id", 0.8),
+    "hadmid": ("other_id", 0.8),
+}
+_NUMBERED = frozenset(
+    (
+        "mrn",
+        "ssn",
+        "phone",
+        "fax",
+        "account",
+        "health_plan",
+        "license",
+        "vehicle",
+        "device",
+        "ip",
+        "other_id",
+        "date",
+    )
+)
+
+
+def key_type(key: str) -> tuple[str, float] | None:
+    """What a column's or key's name says that its value is: (type, confidence)."""
+    return _KEYS.get(re.sub(r"[^a-z]", "", key.lower()))
+
+
+def fits_key(kind: str, text: bytes) -> bool:
+    """Whether a value can be what its key says; `name: get_weather` and `patient: see note` are not."""
+    if not 1 < len(text) <= 160:
+        return False
+    if kind in _NUMBERED:
+        return any(48 <= byte <= 57 for byte in text)
+    if kind == "name":
+        return re.fullmatch(rb"(?:[A-Z][A-Za-z.'-]*,?(?: |$)){1,5}", text.strip()) is not None
+    return True
