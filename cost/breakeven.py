@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
-from cost.estimate import HOURS_PER_MONTH, cents
+from cost.estimate import cents
 from cost.selfhosted import BUSY_SHARE, SelfHosted
-from gateway.core.estimate import Estimate
+from gateway.core.estimate import HOURS_PER_MONTH, Estimate
 from gateway.core.spec import Serving
 
 _BY_TOKEN = ("inference input", "inference output")  # lines of a managed estimate that follow traffic

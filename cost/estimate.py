@@ -15,12 +15,11 @@ from functools import reduce
 from operator import add
 
 from cost.prices import PriceBook, Quote
-from gateway.core.estimate import Estimate, LineItem, Range
+from gateway.core.estimate import HOURS_PER_MONTH, Estimate, LineItem, Range
 from gateway.core.facts import Kind, PriceItem, PriceLine
 from gateway.core.plan import CandidateKey
 from gateway.core.spec import Serving
 
-HOURS_PER_MONTH = Decimal(730)  # 365 days × 24 hours / 12
 OWN_HARDWARE = "own hardware, not priced"
 
 _CENT = Decimal("0.01")

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cost.estimate import HOURS_PER_MONTH, cents, total
+from cost.estimate import cents, total
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental
 from cost.prices import LOW_CONFIDENCE_BAND
 from cost.serving import busy_hours, capacity
-from gateway.core.estimate import Estimate, LineItem, Range
+from gateway.core.estimate import HOURS_PER_MONTH, Estimate, LineItem, Range
 from gateway.core.facts import Confidence, ModelShape
 from gateway.core.plan import Fit, Machine
 from gateway.core.rows import TokenStats
@@ -56,6 +56,11 @@ class SelfHosted:
     @property
     def name(self) -> str:
         return f"{self.rental.gpu} · {self.rental.provider} {self.rental.unit}"
+
+    @property
+    def carries(self) -> float:
+        """How many times the planned traffic one unit can carry."""
+        return float(HOURS_PER_MONTH) * BUSY_SHARE / self.busy_h if self.busy_h else 0.0
 
     def monthly_usd(self, traffic: float, busy_share: float = BUSY_SHARE) -> Decimal:
         """A month of serving so many times the planned traffic."""

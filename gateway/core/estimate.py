@@ -5,12 +5,15 @@ Money is `Decimal` in USD; in JSON it is a decimal string, and unknown is null.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from gateway.core.facts import Source
+
+HOURS_PER_MONTH = Decimal(730)  # 365 days × 24 hours / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ class Alternative:
 
     Attributes:
         unit: what is rented, with all its GPUs; `units` of it run for the traffic.
+        tokens_per_unit: what one unit serves in a month, in the planned mix, idle hours counted.
         estimate: the whole unit paid; `marginal` counts the used share of its GPUs.
     """
 
@@ -147,11 +151,17 @@ class Alternative:
     unit: str
     hourly_usd: Decimal
     units: int
+    tokens_per_unit: int
     hours: Range
     memory_gib: float
     estimate: Estimate
     marginal: Estimate
     crossings: tuple[Crossing, ...] = ()
+
+    def monthly_usd(self, tokens: float) -> Decimal:
+        """A month of serving so many tokens, in the planned mix: whole units, each for every hour."""
+        units = max(1, math.ceil(tokens / self.tokens_per_unit)) if self.tokens_per_unit else self.units
+        return units * HOURS_PER_MONTH * self.hourly_usd
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -161,6 +171,7 @@ class Alternative:
             "unit": self.unit,
             "hourly_usd": str(self.hourly_usd),
             "units": self.units,
+            "tokens_per_unit": self.tokens_per_unit,
             "hours": self.hours.to_json(),
             "memory_gib": self.memory_gib,
             "estimate": self.estimate.to_json(),

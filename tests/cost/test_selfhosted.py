@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from backends import registry
 from cost import Managed, SelfHosted, break_even, capacity, load_gpus, managed, self_hosted, sensitivity
-from cost.estimate import HOURS_PER_MONTH
 from cost.gpus import Catalogue, Gpu, Rental
-from gateway.core.estimate import Estimate, LineItem, Range
+from gateway.core.estimate import HOURS_PER_MONTH, Estimate, LineItem, Range
 from gateway.core.facts import Confidence, ModelShape, Source
 from gateway.core.rows import TokenStats
 from gateway.core.spec import JobSpec, Serving
