@@ -84,10 +84,10 @@ _NUMERIC = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})")
 
 def _iso(match: re.Match[str], _: bool) -> Written:
     year, mark, month, day, rest = match.groups()
-    widths = len(month), len(day)
+    width = _width(month, day)
 
     def write(on: date) -> str:
-        return f"{on.year:04}{mark}{on.month:0{widths[0]}}{mark}{on.day:0{widths[1]}}{rest}"
+        return f"{on.year:04}{mark}{on.month:0{width}}{mark}{on.day:0{width}}{rest}"
 
     return Written(int(year), int(month), int(day), write)
 
@@ -95,11 +95,11 @@ def _iso(match: re.Match[str], _: bool) -> Written:
 def _numeric(match: re.Match[str], day_first: bool) -> Written:
     first, mark, second, year = match.groups()
     swapped = int(first) > 12 or (int(second) <= 12 and (day_first or mark == "."))
-    widths = len(first), len(second)
+    width = _width(first, second)
 
     def write(on: date) -> str:
         a, b = (on.day, on.month) if swapped else (on.month, on.day)
-        return f"{a:0{widths[0]}}{mark}{b:0{widths[1]}}{mark}{_year_like(on, year)}"
+        return f"{a:0{width}}{mark}{b:0{width}}{mark}{_year_like(on, year)}"
 
     day, month = (first, second) if swapped else (second, first)
     return Written(_full_year(year), int(month), int(day), write)
@@ -107,10 +107,8 @@ def _numeric(match: re.Match[str], day_first: bool) -> Written:
 
 def _month_day(match: re.Match[str], _: bool) -> Written:
     month, mark, day = match.groups()
-    widths = len(month), len(day)
-    return Written(
-        None, int(month), int(day), lambda on: f"{on.month:0{widths[0]}}{mark}{on.day:0{widths[1]}}"
-    )
+    width = _width(month, day)
+    return Written(None, int(month), int(day), lambda on: f"{on.month:0{width}}{mark}{on.day:0{width}}")
 
 
 def _month_year(match: re.Match[str], _: bool) -> Written:
@@ -138,7 +136,8 @@ def _day_before(match: re.Match[str], _: bool) -> Written:
 
     def write(on: date) -> str:
         rest = f"{after}{_year_like(on, year)}" if year else ""
-        return f"{_day_like(on, day)}{_ending(on, ending)}{between}{_month_like(on, name)}{rest}"
+        first = _day_like(on, day) if between else f"{on.day:02}"  # `14MAR2024`
+        return f"{first}{_ending(on, ending)}{between}{_month_like(on, name)}{rest}"
 
     return Written(_full_year(year) if year else None, _month(name), int(day), write)
 
@@ -214,6 +213,11 @@ def _month_like(on: date, name: str) -> str:
     short = len(name) <= 4 and name.lower() not in _MONTHS
     word = full[:3] if short else full
     return word.upper() if name.isupper() else word.capitalize() if name[0].isupper() else word
+
+
+def _width(first: str, second: str) -> int:
+    """Digits of months and days: two where both have two, or one begins with a zero."""
+    return 2 if len(first) == len(second) == 2 or "0" in (first[0], second[0]) else 1
 
 
 def _day_like(on: date, day: str) -> str:
