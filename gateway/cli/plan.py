@@ -47,6 +47,9 @@ def plan(
     charts: Annotated[
         Path | None, typer.Option(help="write the charts as SVG and PNG files", metavar="FOLDER")
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="write the line items: .csv, .xlsx or .focus.csv", metavar="FILE")
+    ] = None,
 ) -> None:
     """Judge every candidate: can it, may it, what does it cost, how long. Touches no network.
 
@@ -56,12 +59,13 @@ def plan(
       tunegate plan job.yaml --json | jq '.candidates[] | {backend, model, verdict}'
       tunegate plan job.yaml --show-translation bedrock
       tunegate plan job.yaml --report costs.html    # needs the extra `report`
+      tunegate plan job.yaml --export costs.xlsx
     """
     gateway = gateway_of(context)
     with working("reading the data") as update:
         asked = JobSpec.from_yaml(spec)
         made = gateway.plan(asked, as_of=parse_day(as_of), on_progress=update)
-    for path in gateway.report(asked, made, page=report, charts=charts):
+    for path in gateway.report(asked, made, page=report, charts=charts, lines=export):
         hint(f"wrote {path}")
     if show_translation:
         _print_translation(made, show_translation)

@@ -84,15 +84,22 @@ class Gateway:
         return make_plan(self._rooms, _spec(spec), as_of=today, on_progress=on_progress)
 
     def report(
-        self, spec: JobSpec | str | Path, plan: Plan, *, page: Path | None = None, charts: Path | None = None
+        self,
+        spec: JobSpec | str | Path,
+        plan: Plan,
+        *,
+        page: Path | None = None,
+        charts: Path | None = None,
+        lines: Path | None = None,
     ) -> list[Path]:
-        """Write a plan as a page with charts, and the charts as SVG and PNG; the files written.
+        """Write a plan as a page with charts, the charts as SVG and PNG, and the line items as `.csv`,
+        `.xlsx` (with live formulas) or `.focus.csv`; the files written.
 
         Raises:
             SpecError: the spec gives no traffic, so there is nothing to compare over time.
             Unsupported: the extra `report` is not installed.
         """
-        from gateway.report import draw, write_report
+        from gateway.report import draw, export, write_report
 
         asked, written = _spec(spec), list[Path]()
         if page is not None:
@@ -101,6 +108,9 @@ class Gateway:
         if charts is not None:
             written += draw(plan, asked, charts, "svg")
             written += draw(plan, asked, charts, "png")
+        if lines is not None:
+            export(plan, lines)
+            written.append(lines)
         return written
 
     def check(self, plan: Plan) -> Candidate:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,55 +18,9 @@ from gateway.core.plan import Verdict
 from gateway.report import draw, write_report
 from gateway.report.charts import tokens
 from gateway.report.series import choices
+from tests.report.conftest import a_spec
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SETTINGS = """
-[[attestations]]
-kind = "dpa"
-backend = "bedrock"
-signed = 2026-01-01
-expires = 2027-12-31
-evidence = "x"
-"""
-
-
-def _spec(folder: Path, **changes: object) -> JobSpec:
-    rows = (
-        {"messages": [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": "a"}]}
-        for n in range(60)
-    )
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    told: dict[str, object] = {
-        "name": "report-me",
-        "model": ["gpt-4.1-mini", "nova-micro", "llama-3.1-8b-instruct"],
-        "data": {"train": "rows.jsonl", "class": "public", "test": 0.1},
-        "serving": {
-            "input_tokens_per_month": 30_000_000, "output_tokens_per_month": 5_000_000, "months": 12,
-            "incumbent": "gpt-4.1", "queries_per_month": 40_000,
-        },
-        **changes,
-    }  # fmt: skip
-    return JobSpec.model_validate(told).at(folder)
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Gateway:
-    (tmp_path / "tunegate.toml").write_text(SETTINGS)
-    return Gateway(
-        config=tmp_path / "tunegate.toml",
-        home=tmp_path / "home",
-        clock=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC),
-    )
-
-
-@pytest.fixture
-def spec(tmp_path: Path) -> JobSpec:
-    return _spec(tmp_path)
-
-
-@pytest.fixture
-def plan(gateway: Gateway, spec: JobSpec) -> Plan:
-    return gateway.plan(spec)
 
 
 def test_a_plan_with_traffic_compares_managed_with_self_hosted(plan: Plan) -> None:
@@ -86,7 +39,7 @@ def test_what_retires_within_the_horizon_is_compared_over_a_shorter_one(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     traffic = {"input_tokens_per_month": 30_000_000, "output_tokens_per_month": 5_000_000, "months": 6}
-    found = gateway.plan(_spec(tmp_path, serving=traffic)).comparison
+    found = gateway.plan(a_spec(tmp_path, serving=traffic)).comparison
     assert found is not None
     assert [name.split(" · ")[0] for name in found.managed] == ["bedrock nova-micro", "azure gpt-4.1-mini"]
 
@@ -101,7 +54,7 @@ def test_the_model_in_use_is_priced_from_the_catalogue(plan: Plan) -> None:
 
 
 def test_a_model_in_use_that_nobody_prices_is_said(gateway: Gateway, tmp_path: Path) -> None:
-    spec = _spec(tmp_path, serving={"input_tokens_per_month": 10, "incumbent": "grandmothers-model"})
+    spec = a_spec(tmp_path, serving={"input_tokens_per_month": 10, "incumbent": "grandmothers-model"})
     found = gateway.plan(spec).comparison
     assert found is not None
     assert found.incumbent is None
@@ -109,7 +62,7 @@ def test_a_model_in_use_that_nobody_prices_is_said(gateway: Gateway, tmp_path: P
 
 
 def test_without_traffic_there_is_no_comparison_and_no_report(gateway: Gateway, tmp_path: Path) -> None:
-    spec = _spec(tmp_path, serving=None)
+    spec = a_spec(tmp_path, serving=None)
     plan = gateway.plan(spec)
     assert plan.comparison is None
     with pytest.raises(SpecError, match="gives no traffic"):
