@@ -36,7 +36,7 @@ def smallest_changes(gate: CedarGate, request: GateRequest) -> tuple[Change, ...
         needless = any(set(smaller) <= set(chosen) for smaller in found)
         if not needless and gate.verdict(take(request, chosen)).allowed:
             found.append(chosen)
-    return tuple(Change(in_words(chosen), take(request, chosen)) for chosen in found)
+    return tuple(Change(in_words(chosen, gate.attested_in), take(request, chosen)) for chosen in found)
 
 
 def _combinations(steps: list[Step]) -> Iterator[tuple[Step, ...]]:

@@ -59,10 +59,19 @@ class CedarGate:
     Attributes:
         policy_hash: SHA-256 over the rules and their schema.
         rules: where the rules came from: names of shipped sets, file names of others.
+        attested_in: where agreements are written down, in words.
     """
 
-    def __init__(self, book: RuleBook, rules: Sequence[str] = (), *, standing: Standing = unverified) -> None:
+    def __init__(
+        self,
+        book: RuleBook,
+        rules: Sequence[str] = (),
+        *,
+        standing: Standing = unverified,
+        attested_in: str = "tunegate.toml",
+    ) -> None:
         self.book = book
+        self.attested_in = attested_in
         self.rules = tuple(dict.fromkeys(rules))
         self.policy_hash = book.hash
         self._standing = standing
@@ -153,7 +162,8 @@ class CedarGate:
         grounds = [_ground(rule, request) for rule in forbids if rule.id not in told]
         for index, step in enumerate(lacks):
             rules = [rule for rule in forbids if told.get(rule.id) == index] or [self.book.rules[permit]]
-            grounds += [Ground(r.id, _sentence(step.reason), r.citation, in_words([step])) for r in rules]
+            fix = in_words([step], self.attested_in)
+            grounds += [Ground(r.id, _sentence(step.reason), r.citation, fix) for r in rules]
         return tuple(grounds)
 
     def _lacks(self, request: GateRequest) -> tuple[str, tuple[Step, ...]]:

@@ -18,7 +18,6 @@ from gateway.policy.rules import RuleBook
 # data · place: where it may go · approval: who agrees to this job · data: another dataset altogether
 Kind = Literal["fact", "agreement", "scan", "place", "approval", "data"]
 
-_ATTEST = "(`[[attestations]]` in tunegate.toml)"
 _ELSEWHERE = "choose a provider that states it, or train on your own machine"
 
 # kind of agreement → its name, and what a person does to have it
@@ -86,14 +85,19 @@ def take(request: GateRequest, chosen: Iterable[Step]) -> GateRequest:
     return request
 
 
-def in_words(chosen: Sequence[Step]) -> str:
-    """What to do, in one line: agreements together, then the rest."""
+def in_words(chosen: Sequence[Step], attested_in: str) -> str:
+    """What to do, in one line: agreements together, then the rest.
+
+    Args:
+        attested_in: where agreements are written down.
+    """
+    attest = f"(`[[attestations]]` in {attested_in})"
     signed = [step.deed for step in chosen if step.kind == "agreement"]
     others = [step.deed for step in chosen if step.kind != "agreement"]
     if len(signed) == 1:
-        others.insert(0, f"{signed[0]} and attest it {_ATTEST}")
+        others.insert(0, f"{signed[0]} and attest it {attest}")
     elif signed:
-        others.insert(0, f"{' and '.join(signed)}, and attest them {_ATTEST}")
+        others.insert(0, f"{' and '.join(signed)}, and attest them {attest}")
     return "; ".join(others)
 
 

@@ -90,7 +90,8 @@ def gate_of(state: TrustState, files: Sequence[Path], sets: Sequence[str]) -> Ce
     if state.bundle is None:
         gate = load_gate()
         return CedarGate(gate.book, gate.rules, standing=standing)
-    return CedarGate(state.bundle.book, state.bundle.rules, standing=standing)
+    bundle = state.bundle
+    return CedarGate(bundle.book, bundle.rules, standing=standing, attested_in="the trust bundle")
 
 
 def open_state(pin: Pin, home: Path) -> TrustState:

@@ -139,9 +139,15 @@ class Backends:
         state, gate = self._rooms.keeper.rules()
         ruled = gate.book.agreements if facts.kind == "managed" else ()
         needed = {*phi, *ruled, *(limit.requires for limit in facts.lifecycle if limit.requires)}
-        held = {a.kind for a in state.attestations if a.backend == name and a.in_force(today)}
+        account = self._rooms.backend(name).account(self._rooms.options.get(name, {}))
+        held = {
+            each.kind
+            for each in state.attestations
+            if each.backend == name and each.in_force(today) and each.account in ("", account)
+        }
         for kind in sorted(needed):
-            yield _check(name, f"attestation {kind}", kind in held, _attest(kind, name, today))
+            fix = _attest(kind, name, today, gate.attested_in)
+            yield _check(name, f"attestation {kind}", kind in held, fix)
 
 
 def _asked(rooms: Rooms, backend: str | None) -> Mapping[str, Facts]:
@@ -157,10 +163,10 @@ def _check(backend: str, check: str, ok: bool, fix: str) -> dict[str, Any]:
     return {"backend": backend, "check": check, "state": "ok" if ok else "missing", "fix": "" if ok else fix}
 
 
-def _attest(kind: str, backend: str, today: date) -> str:
+def _attest(kind: str, backend: str, today: date, where: str) -> str:
     signed, expires = today.isoformat(), (today + timedelta(days=365)).isoformat()
     return (
-        f'once signed, add [[attestations]] to tunegate.toml, a line each: kind = "{kind}", '
+        f'once signed, add [[attestations]] to {where}, a line each: kind = "{kind}", '
         f'backend = "{backend}", signed = {signed}, expires = {expires}, evidence = "where the paper is"'
     )
 
