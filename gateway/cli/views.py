@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import Candidate, JobHandle, Plan, Verdict
+from gateway.cli import outcome
 from gateway.core.plan import DataSummary, Opening, Range, Reason
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def standing(data: DataSummary) -> Iterator[str]:
         left = sum(data.lineage.left.values())
         found = f", {left} findings left" if left else ""
         source = data.lineage.source_class
-        yield f"scrubbed ({data.lineage.method}{refused}{found}{since}) from data of class {source}"
+        yield f"scrubbed ({data.lineage.method}{refused}{found}{since}) from data of class {source};"
+        yield "what the scan shows may be stand-ins and moved dates"
     if (held := data.review.determination) is not None:
         yield f"{held.officer} determined: {held.to}, until {held.expires} (else {data.undetermined})"
     if data.review.dismissed:
@@ -244,6 +246,7 @@ def result(console: Console, job: JobHandle) -> None:
         console.print(
             f"[yellow]evaluation failed[/yellow]: {escape(str(error.get('message')))}", highlight=False
         )
+    outcome.more(console, job)
     for artifact in shown.get("artifacts") or ():
         console.print(
             f"[bold]{artifact['kind']}[/bold]  {escape(artifact['uri'])}", highlight=False, soft_wrap=True

@@ -14,7 +14,7 @@ import pytest
 
 from gateway import Gateway
 from gateway.records.keys import SigningKey, write_key
-from tests.stories.conftest import User
+from tests.stories.conftest import User, training_spec
 
 NAMES = ("Mary Okafor", "Thomas Whitfield", "Laura Benitez", "George Hanley")
 
@@ -270,6 +270,18 @@ def test_the_home_keeps_the_key_to_itself(clinic: User) -> None:
     shown = clinic.tunegate("plan", "job.yaml", "--json").stdout
     assert key.read_text() not in shown
     assert not any(name in shown for name in NAMES)
+
+
+def test_a_run_trains_on_the_scrubbed_copy(user: User, tiny: Path) -> None:
+    user.write("notes.jsonl", notes())
+    source: dict[str, Any] = {"train": "notes.jsonl", "class": "phi", "too_long": "truncate"}
+    shown = user.json("run", training_spec(user, tiny, deidentify="scrub", **source))
+    assert shown["state"] == "succeeded"
+    written = [path.read_text() for path in (user.home / "jobs").rglob("data/*.jsonl")]
+    assert len(written) >= 2  # the rows to train on, and those kept for evaluation
+    for text in written:
+        assert "metformin" in text
+        assert not any(name in text for name in (*NAMES, "615-322", "480001"))
 
 
 def test_a_copy_that_was_changed_is_made_anew(clinic: User) -> None:
