@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from gateway import JobHandle
@@ -10,10 +13,15 @@ from gateway.cli.views import duration
 
 
 def follow(job: JobHandle) -> None:
-    """See the job to its end, evaluation included, showing how far it is.
+    """See the job to its end, evaluation included, showing how far it is."""
+    with watched() as show:
+        job.wait(on_update=show)
 
-    Without a terminal, one line is printed on stderr whenever what it does changes.
-    """
+
+@contextmanager
+def watched() -> Generator[Callable[[JobHandle], None]]:
+    """Shows how far a job is at every look it is told of. Without a terminal, one line is printed on
+    stderr whenever what it does changes."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(
         *columns, TextColumn("{task.fields[detail]}"), console=err, disable=not err.is_terminal
@@ -35,7 +43,7 @@ def follow(job: JobHandle) -> None:
                 detail=detail(current),
             )
 
-        job.wait(on_update=show)
+        yield show
 
 
 def detail(job: JobHandle) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from gateway.cli import following, views
 from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, out, print_json
-from gateway.core.errors import SpecError, Unsupported
+from gateway.core.errors import SpecError
 
 app = typer.Typer(help="jobs: list, follow, cancel, resume, and what they left", no_args_is_help=True)
 
@@ -138,11 +136,16 @@ def resume(
     not_there: Annotated[
         bool, typer.Option("--not-there", help="you looked, and the backend has no such job: submit it again")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="pay for another attempt without asking")] = False,
 ) -> None:
     """Resume a paused job, try a failed one again, or answer what a job waits for you to say.
 
+    A failed job goes on where it stopped if its backend can do that. Where it cannot, as at managed
+    backends, another attempt is a new job that is paid for anew; its budget is reserved anew too.
+
     Examples:
       tunegate jobs resume job_01j…
+      tunegate jobs resume job_01j… --yes
       tunegate jobs resume job_01j… --remote-id ftjob-abc123
       tunegate jobs resume job_01j… --not-there
     """
@@ -152,9 +155,47 @@ def resume(
     if remote_id or not_there:
         found.answer(remote_id)
     else:
+        if found.phase == "failed" and found.starts_anew:
+            confirm(f"{found.key} cannot go on with a failed job. Pay for a new one there?", yes=yes)
         found.resume()
     err.print(f"{found.id}  {found.phase}", highlight=False)
     found.raise_if_failed()
+
+
+@app.command("deploy")
+def deploy(
+    context: typer.Context,
+    job: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="deploy without asking")] = False,
+    evaluate: Annotated[
+        bool,
+        typer.Option("--evaluate/--no-evaluate", help="compare base and tuned, if that waited for it"),
+    ] = True,
+) -> None:
+    """Deploy the tuned model where it answers only then. Shows what that costs by the hour, and asks.
+
+    Ctrl-C leaves it on its way; the same command goes on, and never makes a second deployment.
+
+    Examples:
+      tunegate jobs deploy job_01j…
+      tunegate jobs deploy job_01j… --yes --no-evaluate
+    """
+    found = gateway_of(context).jobs.get(job)
+    err.print(f"{found.key}: {found.idle_price}", highlight=False, markup=False, soft_wrap=True)
+    confirm(f"Deploy the model of {found.id}, until you end that with `tunegate jobs undeploy`?", yes=yes)
+    with following.watched() as show:
+        found.deploy(evaluate=evaluate, on_update=show)
+    views.result(out, found)
+
+
+@app.command("undeploy")
+def undeploy(context: typer.Context, job: JobId) -> None:
+    """End the deployment of a tuned model, and its cost. Where there is none: no error.
+
+    Example: tunegate jobs undeploy job_01j…
+    """
+    found = gateway_of(context).jobs.get(job).undeploy()
+    err.print(f"{found.id}  its model is not deployed", highlight=False)
 
 
 @app.command("purge")
@@ -193,6 +234,7 @@ def work(
     context: typer.Context,
     job: Annotated[str | None, typer.Option(help="only this job, to its end", metavar="JOB")] = None,
     once: Annotated[bool, typer.Option("--once", help="one pass over what is due")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="how many jobs may be waited for at once")] = 8,
 ) -> None:
     """Move jobs towards what is wanted, until stopped. Any number may run at once.
 
@@ -202,22 +244,4 @@ def work(
     if job:
         jobs.get(job).wait()
         return
-    while True:
-        jobs.work()
-        if once:
-            return
-        time.sleep(timedelta(seconds=2).total_seconds())
-
-
-def _later(name: str) -> None:
-    """A command whose room is not built yet, and says so."""
-
-    @app.command(name, hidden=True, help="not built yet")
-    def later(_job: JobId) -> None:  # pyright: ignore[reportUnusedFunction]
-        raise Unsupported(
-            f"`tunegate jobs {name}` is not built yet", fix="what is built: `tunegate jobs --help`"
-        )
-
-
-for _name in ("approve", "deploy", "undeploy"):
-    _later(_name)
+    jobs.work(threads=threads, once=once)

@@ -10,8 +10,6 @@ import typer
 from gateway.core.errors import Unsupported
 
 LATER = {
-    "advise": "whether this should be fine-tuned at all",
-    "sandbox": "local stand-ins for the managed providers",
     "serve": "the HTTP gateway and the dashboard",
 }
 

@@ -98,7 +98,7 @@ def write_splits(
                 line = tallies[split].line(record.outcome)
                 if line is not None:
                     _written(files[split].path, out[split], line)
-    return {split: tally.stats() for split, tally in tallies.items()}
+    return {split: tallies[split].stats() for split in files}
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes]) -> None:

@@ -6,9 +6,10 @@ SQLite (write-ahead log, full sync, writers begin IMMEDIATE) or PostgreSQL, by U
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class Database:
             if parsed.get_backend_name() == "sqlite":
                 _make_private(parsed)
             self.engine = _engine(parsed)
+            # SQLite's writers are alone. Those of one process queue here, where they are woken at once;
+            # at the file's lock they would sleep and try again.
+            sqlite = parsed.get_backend_name() == "sqlite"
+            self._writing = threading.Lock() if sqlite else nullcontext()
             self._migrate()
 
     @contextmanager
@@ -56,7 +61,7 @@ class Database:
             durable: wait for the disk, so that what was written survives a power cut too. Leases need
                 not: they end with the machine anyway.
         """
-        with self._explained(), self.engine.connect() as connection:
+        with self._explained(), self._writing, self.engine.connect() as connection:
             writer = connection.execution_options(tunegate_write=True, tunegate_durable=durable)
             with writer.begin():
                 yield writer

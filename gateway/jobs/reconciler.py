@@ -40,6 +40,7 @@ from gateway.jobs.model import Caps, Deletion, Job
 from gateway.jobs.steps import Steps, leaves_open
 from gateway.jobs.store import Store
 from gateway.jobs.waiting import backoff
+from gateway.jobs.working import work
 
 _BEFORE_START = (JobState.PLANNED, JobState.AWAITING_APPROVAL, JobState.STAGING, JobState.SUBMITTING)
 _GONE_AFTER = 3  # looks in a row; a job that was just made may not be listed at once
@@ -129,31 +130,30 @@ class Reconciler:
             JobNotFound: no job has this id.
             StoreError: the store cannot be read or written.
         """
+        return self._steps_of(job_id, light=light, most=1)
+
+    def advance(self, job_id: str, *, light: bool = False) -> Job:
+        """Steps for as long as the next may be taken at once: to the first wait, or the end."""
+        return self._steps_of(job_id, light=light, most=_STEPS_AT_ONCE)
+
+    def _steps_of(self, job_id: str, *, light: bool, most: int) -> Job:
         job = self._store.get(job_id)
-        if not self._is_due(job) or (light and _takes_long(job)):
+        if not self._may_step(job, light):
             return job
         token = lease.new_token()
         held = self._store.lease(job_id, token, lease.TTL)
         if held is None:
             return job
         try:
-            if self._is_due(held):  # somebody may have taken this very step before we had the lease
-                with lease.kept_alive(lambda: self._renew(job_id, token)):
-                    self._step(held, token)
+            with lease.kept_alive(lambda: self._renew(job_id, token)):
+                for _ in range(most):  # somebody may have taken the first before we had the lease
+                    after = self._step(held, token) if self._may_step(held, light) else None
+                    if after is None:
+                        break
+                    held = after
         finally:
             self._store.release(job_id, token)
         return self._store.get(job_id)
-
-    def advance(self, job_id: str, *, light: bool = False) -> Job:
-        """Steps for as long as the next may be taken at once: to the first wait, or the end."""
-        job = self.reconcile(job_id, light=light)
-        for _ in range(_STEPS_AT_ONCE):
-            if not self._is_due(job):
-                break
-            before, job = job, self.reconcile(job_id, light=light)
-            if job.version == before.version:
-                break
-        return job
 
     def follow(
         self,
@@ -179,19 +179,16 @@ class Reconciler:
         """Jobs whose next step may be taken now."""
         return self._store.due()
 
-    def work(self, *, once: bool = False, light: bool = False, idle_s: float = 2.0) -> int:
+    def work(self, *, once: bool = False, light: bool = False, threads: int = 1, idle_s: float = 2.0) -> int:
         """Advance every due job; again and again, unless `once`. The number of jobs looked at.
 
         Any number of processes may do this on one store.
+
+        Args:
+            threads: how many jobs may wait for their backends at once. One job's long step, an upload or
+                a comparison, holds up none but its own thread.
         """
-        looked_at = 0
-        while True:
-            for job_id in self.due():
-                self.advance(job_id, light=light)
-                looked_at += 1
-            if once:
-                return looked_at
-            self._sleep(idle_s)
+        return work(self, once=once, light=light, threads=threads, idle_s=idle_s, sleep=self._sleep)
 
     # -- wishes -----------------------------------------------------------------------------------
 
@@ -307,31 +304,31 @@ class Reconciler:
 
     # -- one step, whatever comes of it -----------------------------------------------------------
 
-    def _step(self, job: Job, token: str) -> None:
+    def _step(self, job: Job, token: str) -> Job | None:
+        """One step, whatever comes of it; None where the lease was lost."""
         try:
-            self._steps.take(job)
+            return self._steps.take(job)
         except StoreError:
             raise
         except StoreConflict:
-            return  # the lease was lost; whoever has it goes on from what is stored
+            return None  # whoever has the lease goes on from what is stored
         except (NotYet, TunegateError) as problem:
-            self._write_down(job.id, token, problem)
+            return self._write_down(job.id, token, problem)
         except Exception as defect:  # one job's defect must not stop the others; its text may hold data
-            self._write_down(job.id, token, _defect(defect))
+            return self._write_down(job.id, token, _defect(defect))
 
-    def _write_down(self, job_id: str, token: str, problem: NotYet | TunegateError) -> None:
+    def _write_down(self, job_id: str, token: str, problem: NotYet | TunegateError) -> Job | None:
         job = self._store.get(job_id)
         if job.lease_owner != token:
-            return
+            return None
         try:
             if isinstance(problem, NotYet):
-                self._store.update(job, next_due_at=problem.until)
-            elif isinstance(problem, NeedsPerson):
-                self._stop(job, problem)
-            else:
-                self._went_wrong(job, problem)
+                return self._store.update(job, next_due_at=problem.until)
+            if isinstance(problem, NeedsPerson):
+                return self._stop(job, problem)
+            return self._went_wrong(job, problem)
         except StoreConflict:
-            return
+            return None
 
     def _went_wrong(self, job: Job, error: TunegateError) -> Job:
         """Fail what has not started; keep looking at what has, since its state is the backend's to say."""
@@ -364,6 +361,9 @@ class Reconciler:
         return self._store.update(job, event=event, error=error.to_json(), next_due_at=None)
 
     # -- time -------------------------------------------------------------------------------------
+
+    def _may_step(self, job: Job, light: bool) -> bool:
+        return self._is_due(job) and not (light and _takes_long(job))
 
     def _is_due(self, job: Job) -> bool:
         return not job.closed and job.next_due_at is not None and job.next_due_at <= self._clock()

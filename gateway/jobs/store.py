@@ -8,6 +8,7 @@ two calls of this store, never inside one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +26,8 @@ from gateway.jobs.lease import holder_is_dead
 from gateway.jobs.model import Caps, Changes, Intent, Job, NewJob, Upload, Wanted, idempotency_key
 from gateway.jobs.schema import events, intents, jobs, reservations
 
-_JOB = select(*(column for column in jobs.c if column.name != "plan"))
+_JOB_COLUMNS = tuple(column for column in jobs.c if column.name != "plan")
+_JOB = select(*_JOB_COLUMNS)
 _FINAL = [str(state) for state in JobState if state.final]
 
 Clock = Callable[[], datetime]
@@ -109,7 +111,7 @@ class Store:
         with self._database.read() as connection:
             return tuple(from_row(row) for row in connection.execute(query).mappings())
 
-    def due(self, *, limit: int = 100) -> tuple[str, ...]:
+    def due(self, *, limit: int = 1000) -> tuple[str, ...]:
         """Ids of jobs whose next step may be taken now, the longest waiting first."""
         now = self._clock()
         waiting = (
@@ -133,8 +135,8 @@ class Store:
         """
         if to is not job.state and not may_move(job.state, to):
             raise StoreConflict(f"a job that is {job.state} cannot become {to}", place=job.id)
-        with self._database.write() as connection:
-            self._write(connection, job, {"state": to, **changes})
+        with self._database.write(durable=to is not job.state or event is not None) as connection:
+            after = self._write(connection, job, {"state": to, **changes})
             if to.final and not job.state.final:
                 started = job.remote is not None or changes.get("remote") is not None
                 if started:
@@ -143,7 +145,7 @@ class Store:
                     budget.release(connection, job.id)
             if event is not None:
                 _add_events(connection, job.id, "gateway", [event])
-            return _get(connection, job.id)
+        return after
 
     def update(self, job: Job, *, event: Event | None = None, **changes: Unpack[Changes]) -> Job:
         """`move` without a change of state."""
@@ -204,7 +206,8 @@ class Store:
                 _add_events(connection, job.id, "gateway", [event])
             return _get(connection, job.id)
 
-    def _write(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> None:
+    def _write(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+        """Write against the version that was read; the job as it is then, without reading all of it."""
         row = to_row(values)
         now = self._clock()
         if "next_due_at" in row:  # a wish that arrived meanwhile must not wait for our next visit
@@ -213,10 +216,13 @@ class Store:
             update(jobs)
             .where(jobs.c.id == job.id, jobs.c.version == job.version)
             .values(**row, version=job.version + 1, updated_at=now)
-        )
-        if done.rowcount != 1:
+            .returning(jobs.c.wanted, jobs.c.next_due_at, jobs.c.lease_until)
+        ).one_or_none()
+        if done is None:
             _get(connection, job.id)  # JobNotFound says more than a conflict, where it is so
             raise StoreConflict("somebody else moved this job first", place=job.id, fix="read it again")
+        seen = {"wanted": done.wanted, "next_due_at": done.next_due_at, "lease_until": done.lease_until}
+        return replace(job, **{**values, **seen}, version=job.version + 1, updated_at=now)
 
     # -- leases -----------------------------------------------------------------------------------
 
@@ -230,19 +236,20 @@ class Store:
             JobNotFound: no job has this id.
         """
         now = self._clock()
+        free = or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now)
+        taken = {"lease_owner": owner, "lease_until": now + ttl, "version": jobs.c.version + 1}
         with self._database.write(durable=False) as connection:
-            query = select(jobs.c.lease_owner, jobs.c.lease_until).where(jobs.c.id == job_id)
-            row = connection.execute(query.with_for_update()).one_or_none()
-            if row is None:
+            take = update(jobs).where(jobs.c.id == job_id, free).values(taken).returning(*_JOB_COLUMNS)
+            row = connection.execute(take).mappings().one_or_none()
+            if row is not None:
+                return from_row(row)
+            query = select(jobs.c.lease_owner).where(jobs.c.id == job_id)
+            held = connection.execute(query.with_for_update()).one_or_none()
+            if held is None:
                 raise _not_found(job_id)
-            held = row.lease_owner is not None and row.lease_until > now
-            if held and not holder_is_dead(row.lease_owner):
+            if not holder_is_dead(held.lease_owner):
                 return None
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id)
-                .values(lease_owner=owner, lease_until=now + ttl, version=jobs.c.version + 1)
-            )
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(taken))
             return _get(connection, job_id)
 
     def renew(self, job_id: str, owner: str, ttl: timedelta) -> bool:

@@ -378,9 +378,14 @@ class Jobs:
         self.work(light=True)
         return [JobHandle(self._rooms, job) for job in self._rooms.store.list(team=team)]
 
-    def work(self, *, light: bool = False, threads: int = 1) -> None:
-        """One pass over every job that is due, so many at once."""
-        self._rooms.reconciler.work(once=True, light=light, threads=threads)
+    def work(self, *, light: bool = False, threads: int = 1, once: bool = True) -> int:
+        """One pass over every job that is due, or for ever; the number of jobs looked at.
+
+        Args:
+            light: leave steps that may take long, uploads and comparisons, to somebody with more time.
+            threads: how many jobs may wait for their backends at once.
+        """
+        return self._rooms.reconciler.work(once=once, light=light, threads=threads)
 
 
 def _notebook_bar() -> OnUpdate | None:

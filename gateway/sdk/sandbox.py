@@ -4,8 +4,9 @@ real thing."""
 from __future__ import annotations
 
 import socket
+import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -17,9 +18,9 @@ from backends import registry
 from gateway.core.errors import SettingsError, Unsupported
 from gateway.egress import is_loopback
 from gateway.jobs.model import Job
+from gateway.settings import environment_with
 
 if TYPE_CHECKING:
-    from backends.sandbox.faults import Fault
     from backends.sandbox.server import Room, Server
     from backends.sandbox.world import Life, World
     from gateway.sdk.rooms import Rooms
@@ -46,7 +47,8 @@ class Sandbox:
         pace: `fast` (half a second a job), `calm` (14 s), or so many seconds a job.
         fail: training breaks off half-way.
         reject_file: datasets are refused while they are validated.
-        faults: what else is to go wrong; see `backends.sandbox.faults`.
+        faults: what else is to go wrong, each `{kind, operation, times, seconds}`; see
+            `backends.sandbox.faults`.
 
     Raises:
         Unsupported: what it needs is not installed, or a backend has no stand-in.
@@ -62,7 +64,7 @@ class Sandbox:
         pace: str | float = "fast",
         fail: bool = False,
         reject_file: bool = False,
-        faults: Iterable[Fault] = (),
+        faults: Iterable[Mapping[str, object]] = (),
     ) -> None:
         self._only = tuple(only)
         self._folder = Path(folder) if folder else None
@@ -71,6 +73,7 @@ class Sandbox:
         self._ends = {"fails": fail, "rejected": reject_file}
         self._faults = tuple(faults)
         self._open = ExitStack()
+        self._rooms: dict[str, Room] = {}
         self._server: Server | None = None
 
     @property
@@ -87,9 +90,20 @@ class Sandbox:
         """Backends it stands in for."""
         return tuple(self._rooms)
 
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command with the environment set; its exit code, negative where a signal ended it.
+
+        Raises:
+            SettingsError: there is no such command.
+        """
+        try:
+            return subprocess.run(command, env=environment_with(self.environment), check=False).returncode
+        except OSError as error:
+            raise SettingsError(f"{command[0]} cannot be run: {error.strerror}", place="sandbox") from None
+
     def start(self) -> Self:
         try:
-            from backends.sandbox.server import Server
+            from backends.sandbox.server import Server, fault_of
             from backends.sandbox.world import World
         except ModuleNotFoundError as error:
             raise _missing(error) from None
@@ -97,7 +111,7 @@ class Sandbox:
         folder = self._folder or Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         world = World(folder, life=replace(_life(self._pace), **self._ends))
         for fault in self._faults:
-            world.faults.arm(fault)
+            world.faults.arm(fault_of(fault))
         try:
             self._rooms = _rooms(world, self._only)
             self._server = Server(world, tuple(self._rooms.values()), port=self._port).start()
