@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from backends.base import Backend, Check, Handover, ProxyCounter, Staged
 from backends.ledger import fill
-from backends.vertex import checks, inference, removal, replies, rows, storage, wire
+from backends.vertex import checks, errors, inference, removal, replies, rows, storage, wire
 from backends.vertex.client import Clients
 from backends.vertex.places import GLOBAL, location_of, serving_location
 from gateway.core.errors import BackendError, NotFound, Rejected, Unsupported
@@ -265,15 +265,7 @@ class VertexBackend(Backend):
         return serving_location(self._region, model.family), name
 
     def classify(self, error: Exception) -> BackendError:
-        if isinstance(error, ImportError):
-            fix = "pip install 'tunegate[vertex]'"
-            return BackendError("a package it needs is not installed", backend=self.name, fix=fix)
-        try:
-            from backends.vertex.errors import classify
-
-            found = classify(error, self.name)
-        except ImportError:
-            return super().classify(error)
+        found = errors.classify(error, self.name)
         if found.code == "backend_auth":
             self._clients.clear()  # whoever signs in again is believed at once
         return found

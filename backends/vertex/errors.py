@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -63,6 +64,9 @@ def classify(error: Exception, backend: str) -> BackendError:
     """The typed error for an exception of google-auth, Cloud Storage, google-genai, or what is below."""
     if isinstance(error, BackendError):
         return error
+    if isinstance(error, ImportError):
+        fix = "pip install 'tunegate[vertex]'"
+        return BackendError("a package it needs is not installed", backend=backend, fix=fix)
     if (credential := _credential(error, backend)) is not None:
         return credential
     if (reply := _reply(error)) is not None:
@@ -79,11 +83,9 @@ def classify(error: Exception, backend: str) -> BackendError:
 
 
 def _credential(error: Exception, backend: str) -> BackendError | None:
-    from google.auth import exceptions
-
-    if isinstance(error, exceptions.DefaultCredentialsError):
+    if _is_one(error, "google.auth.exceptions.DefaultCredentialsError"):
         return Auth("no usable Google credential was found", backend=backend, fix=_SIGN_IN)
-    if isinstance(error, exceptions.RefreshError):
+    if _is_one(error, "google.auth.exceptions.RefreshError"):
         if cast("Any", error).retryable:
             return Unreachable(
                 "Google did not renew the credential just now", backend=backend, retryable=True
@@ -91,9 +93,9 @@ def _credential(error: Exception, backend: str) -> BackendError | None:
         return Auth(
             f"Google did not renew the credential ({_oauth_code(error)})", backend=backend, fix=_RENEW
         )
-    if isinstance(error, exceptions.TransportError):
+    if _is_one(error, "google.auth.exceptions.TransportError"):
         return _unreachable(error, backend)
-    if isinstance(error, exceptions.GoogleAuthError):
+    if _is_one(error, "google.auth.exceptions.GoogleAuthError"):
         return Auth(
             f"the Google credential cannot be used ({type(error).__name__})", backend=backend, fix=_SIGN_IN
         )
@@ -111,14 +113,10 @@ def _oauth_code(error: Exception) -> str:
 
 
 def _reply(error: Exception) -> _Reply | None:
-    from google.api_core.exceptions import GoogleAPICallError
-    from google.genai.errors import APIError
-
-    if isinstance(error, GoogleAPICallError):
-        response: Any = cast("Any", error).response
-        return _read(int(error.code or 0), _json(response), _headers(response))
-    if isinstance(error, APIError):
-        told: Any = error
+    told: Any = error
+    if _is_one(error, "google.api_core.exceptions.GoogleAPICallError"):
+        return _read(int(told.code or 0), _json(told.response), _headers(told.response))
+    if _is_one(error, "google.genai.errors.APIError"):
         return _read(int(told.code or 0), told.details, _headers(told.response))
     return None
 
@@ -221,21 +219,30 @@ def _why(reply: _Reply) -> str:
 
 def _is_no_answer(error: Exception) -> bool:
     """Nothing came back, or it cannot be known. What broke off half-way counts: it may have been done."""
-    import httpx
-    import requests
-    from google.api_core.exceptions import RetryError
-
-    kinds = (requests.ConnectionError, requests.Timeout, httpx.TransportError, RetryError, OSError)
-    return isinstance(error, kinds) and not isinstance(error, FileNotFoundError | PermissionError)
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    libraries = ("httpx.TransportError", "google.api_core.exceptions.RetryError")
+    return isinstance(error, OSError) or _is_one(error, *libraries)  # those of `requests` are OSErrors
 
 
 def _is_half_answer(error: Exception) -> bool:
-    import requests
-    from google.cloud.storage.exceptions import DataCorruption
-    from google.genai.errors import UnknownApiResponseError
+    return isinstance(error, json.JSONDecodeError | UnicodeDecodeError) or _is_one(
+        error,
+        "requests.exceptions.ChunkedEncodingError",
+        "google.cloud.storage.exceptions.DataCorruption",
+        "google.genai.errors.UnknownApiResponseError",
+    )
 
-    broken = (requests.exceptions.ChunkedEncodingError, DataCorruption, UnknownApiResponseError)
-    return isinstance(error, (*broken, json.JSONDecodeError, UnicodeDecodeError))
+
+def _is_one(error: Exception, *names: str) -> bool:
+    """Whether an exception is of one of these types, by dotted name. A library that was never imported
+    raised nothing, and is not imported to find that out."""
+    for name in names:
+        module, _, cls = name.rpartition(".")
+        found = getattr(sys.modules.get(module), cls, None)
+        if isinstance(found, type) and isinstance(error, found):
+            return True
+    return False
 
 
 def _unreachable(error: Exception, backend: str) -> Unreachable:
