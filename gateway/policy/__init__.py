@@ -18,7 +18,7 @@ from gateway.policy.cases import CaseResult, try_cases
 from gateway.policy.changes import Change, smallest_changes
 from gateway.policy.explain import Explanation, explain
 from gateway.policy.gate import CedarGate, load_gate
-from gateway.policy.rules import PolicyProblem, Rule, check, shipped_sets
+from gateway.policy.rules import PolicyProblem, Rule, RuleBook, check, shipped_sets
 from gateway.policy.steps import known_agreements
 from gateway.policy.trust import Pin, TrustState, find_pin, gate_of, open_state, pin_of, watched
 
@@ -32,6 +32,7 @@ __all__ = [
     "Pin",
     "PolicyProblem",
     "Rule",
+    "RuleBook",
     "TrustState",
     "Untrusted",
     "approvers_from",

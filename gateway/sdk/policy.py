@@ -89,7 +89,7 @@ class Policy:
             SettingsError: the folder is wrong, or the bundle there now bears as high a number.
             RecordError: the key cannot be used, or the bundle cannot be written.
         """
-        from gateway.policy.bundle import sign_bundle
+        from gateway.policy.bundle import open_bundle, sign_bundle
         from gateway.policy.trust import read_bundle
         from gateway.records.files import replace_file, unwritable
         from gateway.records.keys import public_keys
@@ -98,6 +98,8 @@ class Policy:
         number = number or int(now.strftime("%Y%m%d%H%M%S"))
         content = sign_bundle(folder, signer, number=number, issued=now, expires=expires or now.date() + YEAR)
         pin = Pin(key, public_keys(signer.public_pem), to)
+        signed = open_bundle(content, pin.keys, place=str(to), folder=folder)
+        self._rooms.keeper.hold(signed.attestations, signed.book, str(folder))
         with suppress(Untrusted):  # what lies there may be nobody's, or another officer's
             if (before := read_bundle(pin).number) >= number:
                 raise SettingsError(
@@ -109,7 +111,7 @@ class Policy:
             replace_file(to, content)
         except OSError as error:
             raise unwritable(to, "the bundle cannot be written", error) from None
-        return read_bundle(pin)
+        return signed
 
     def pin(self, bundle: Path, key: Path, *, replace: bool = False) -> TrustState:
         """Pin a public key in the home folder, and the bundle it must have signed.
@@ -159,7 +161,7 @@ class Policy:
             "number": bundle and bundle.number,
             "issued": bundle and bundle.issued.isoformat(),
             "expires": bundle and bundle.expires.isoformat(),
-            "rules": list(self._rooms.gate.rules),
+            "rules": list(self._rooms.keeper.rules()[1].rules),
             "attestations": len(state.attestations),
             "approvers": [{"name": who.name, "roles": list(who.roles)} for who in state.approvers],
             "determinations": len(state.determinations),
@@ -177,7 +179,7 @@ class Policy:
             ours = load_rules([set_path(name)])
             if any(bundle.book.texts.get(id) != text for id, text in ours.texts.items()):
                 yield f"the shipped set `{name}` changed since the bundle was signed: review it, sign again"
-        if missing := rules_missing(self._rooms.gate.rules):
+        if missing := rules_missing(self._rooms.keeper.rules()[1].rules):
             yield missing
 
     @property

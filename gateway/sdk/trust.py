@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from gateway import settings as places
 from gateway.core.facts import Facts
-from gateway.core.gate import USUAL_SETS, Decision, GateRequest
+from gateway.core.gate import USUAL_SETS, Attestation, Decision, GateRequest
 from gateway.policy import (
     CedarGate,
+    RuleBook,
     TrustState,
     check_known,
     expiring,
@@ -87,16 +88,18 @@ class Keeper:
         SettingsError: an attestation in force is of a kind or for a backend that nothing looks at.
         """
         state, gate = self.rules()
-        if self._checked:
-            return
-        place = state.pin.bundle if state.pin else self._settings.file
-        check_known(
-            state.attestations,
-            backends=self._facts(),
-            kinds=known_agreements(gate.book) | _agreements_of(self._facts().values()),
-            place=str(place or FILE_NAME),
-        )
-        self._checked = True
+        if not self._checked:
+            place = state.pin.bundle if state.pin else self._settings.file
+            self.hold(state.attestations, gate.book, str(place or FILE_NAME))
+            self._checked = True
+
+    def hold(self, attestations: Sequence[Attestation], book: RuleBook, place: str) -> None:
+        """Raises:
+        SettingsError: one of these would never count, by these rules and the registered backends.
+        """
+        facts = self._facts()
+        kinds = known_agreements(book) | _agreements_of(facts.values())
+        check_known(attestations, backends=facts, kinds=kinds, place=place)
 
     def decide(self, request: GateRequest) -> Decision:
         """The answer of the gate as it stands now; the keeper is a gate itself."""
