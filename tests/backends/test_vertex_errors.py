@@ -60,7 +60,7 @@ def _of_genai(http: int, body: object, headers: dict[str, str] | None = None) ->
     from google.genai import errors
 
     with pytest.raises(errors.APIError) as caught:
-        errors.APIError.raise_for_response(httpx.Response(http, json=body, headers=headers))
+        cast("Any", errors.APIError).raise_for_response(httpx.Response(http, json=body, headers=headers))
     return caught.value
 
 
