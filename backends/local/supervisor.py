@@ -21,6 +21,7 @@ from filelock import Timeout
 
 from backends.local.environment import for_supervisor, for_training
 from backends.local.run import Run
+from gateway.core.process import no_core_dumps
 
 MAX_RESTARTS = 2
 INTERRUPTED, IN_USE = 75, 76  # exit codes of `backends.local.train`
@@ -148,6 +149,7 @@ def _how(code: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
+    no_core_dumps()
     run = Run(Path(arguments[0]))
     try:
         # Not at once: a look at whether the lock is free holds it for a moment.

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import (
+    advise,
     approvals,
     backends,
     cost,
@@ -28,6 +29,7 @@ from gateway.cli import (
 )
 from gateway.cli.console import Context, err
 from gateway.core.errors import TunegateError
+from gateway.core.process import no_core_dumps
 
 EXIT_INTERRUPTED = 130
 EXIT_BUG = 70
@@ -41,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback could show values; see `main`
     epilog="Start with [bold]tunegate init[/bold], then [bold]tunegate plan job.yaml[/bold].",
 )
-for module in (init, plan, spec, sandbox):
+for module in (init, advise, plan, spec, sandbox):
     module.register(app)
 for name, group in {
     "jobs": jobs.app,
@@ -83,6 +85,7 @@ def main() -> int:
     An error raised on purpose prints what happened, where and what to do next. Anything else is a
     bug: its place is printed, its values are not, since they may be somebody's data.
     """
+    no_core_dumps()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries warn their own developers; `-W` brings them back
     try:

@@ -1,4 +1,4 @@
-"""Random cases, and who may see what in each: an independent reading of the shipped rules, in plain Python."""
+"""Random cases, and who may see what in each: an independent reading of the shipped rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIONS = ("complete", "stream", "base", "deploy", "score", "stray", "evaluate",
 PLANTED: Mapping[DataClass, str] = {
     DataClass.PUBLIC: "the parcel arrived late and the box was dented",
     DataClass.PII: "call me back, my SSN is 536-90-4399 and my mail is m.gonzalez@gmail.com",
-    DataClass.PHI: "MRN: 00482913, patient diagnosed with diabetes mellitus, metformin 500 mg, SSN 536-90-4399",
+    DataClass.PHI: "MRN: 00482913, diagnosed with diabetes mellitus, on metformin 500 mg, SSN 536-90-4399",
 }
 
 
@@ -129,9 +129,7 @@ def _papers(chance: random.Random) -> tuple[Paper, ...]:
     )
 
 
-def allows(
-    case: Case, backend: str, data_class: DataClass, papers: tuple[Paper, ...], on: date
-) -> bool:
+def allows(case: Case, backend: str, data_class: DataClass, papers: tuple[Paper, ...], on: date) -> bool:
     """Whether the shipped sets in force let data of this class go there on that day."""
     stance, sets = STANCES[backend], set(case.sets)
     held = {paper.kind for paper in papers if paper.backend == backend and paper.in_force(on)}

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,11 +57,16 @@ STANCES: Mapping[str, Stance] = {
 
 
 def _facts(name: str, stance: Stance) -> str:
-    requires = "\n".join(
-        ["[[handling]]", 'attribute = "hipaa_requires"', f"value = {json.dumps(stance.requires)}"]
-        + ['text = "made for tests"', 'source = "made"']
-        if stance.requires
-        else []
+    stated: dict[str, object] = {
+        "hipaa_eligible": stance.eligible,
+        "trains_on_data": stance.trains,
+    }
+    if stance.requires:
+        stated["hipaa_requires"] = list(stance.requires)
+    handling = "".join(
+        f'[[handling]]\nattribute = "{attribute}"\nvalue = {json.dumps(value)}\n'
+        'text = "made for tests"\nsource = "made"\n'
+        for attribute, value in stated.items()
     )
     return f"""
 schema = 1
@@ -89,18 +96,7 @@ name = "standard"
 residency = "{stance.residency}"
 text = "made for tests"
 source = "made"
-[[handling]]
-attribute = "hipaa_eligible"
-value = {json.dumps(stance.eligible)}
-text = "made for tests"
-source = "made"
-[[handling]]
-attribute = "trains_on_data"
-value = {json.dumps(stance.trains)}
-text = "made for tests"
-source = "made"
-{requires}
-[[prices]]
+{handling}[[prices]]
 item = "training"
 models = ["*"]
 value = 1.00
@@ -153,7 +149,7 @@ class Recorder:
                     return 200, self._submitted(backend, json.loads(body))
                 case "GET", ["jobs", "by-key", key]:
                     return 200, next((job for job in self._jobs.values() if job["key"] == key), None)
-                case _, ["jobs", job_id, *action]:
+                case _, ["jobs", job_id, *action] if job_id in self._jobs:
                     return 200, self._looked_at(job_id, action)
                 case "POST", ["complete"]:  # a model may say again what it was told
                     return 200, [chat[-1]["content"] for chat in json.loads(body)["batch"]]
@@ -189,14 +185,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_DELETE = do_PUT = _serve  # noqa: N815 - the server's own names
+    do_GET = do_POST = do_DELETE = do_PUT = _serve
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: what is sent stays in the recorder."""
 
 
-def serve() -> Iterator[Recorder]:
-    """A recorder that listens on loopback until the generator is closed."""
+@contextmanager
+def serve() -> Generator[Recorder]:
+    """A recorder that listens on loopback."""
     recorder = Recorder()
     handler = type("Handler", (_Handler,), {"recorder": recorder})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -231,10 +228,15 @@ def _in_base64(mark: bytes) -> Iterator[bytes]:
 
 
 class FarBackend(Backend):
-    """A backend over plain HTTP, as small as one can be."""
+    """A backend over plain HTTP, as small as one can be.
+
+    Attributes:
+        around: calls that bring data and did not come through the door, by the file they came from.
+    """
 
     dispatches: ClassVar[bool] = True
     url: ClassVar[str] = ""
+    around: ClassVar[list[str]] = []
 
     def addresses(self) -> tuple[str, ...]:
         return (self.url,)
@@ -263,11 +265,13 @@ class FarBackend(Backend):
         return ProxyCounter(self.name, bytes_per_token=4.0, per_message=4, band=0.2)
 
     def stage(self, file: ProviderFile, path: Path, *, key: str) -> Staged:
+        self._at_the_door()
         return Staged(file, self._call("POST", "files", content=path.read_bytes())["id"])
 
     def submit(
         self, translation: Translation, staged: Sequence[Staged], *, key: str, handover: Handover
     ) -> RemoteRef:
+        self._at_the_door()
         told = {"key": key, "files": [each.uri for each in staged]}
         return RemoteRef(self.name, self._call("POST", "jobs", json=told)["id"])
 
@@ -284,6 +288,7 @@ class FarBackend(Backend):
         return Snapshot("cancelled", "CANCELLED", START)
 
     def resume(self, ref: RemoteRef) -> Snapshot:
+        self._at_the_door()
         self._call("POST", f"jobs/{ref.id}/resume")
         return Snapshot("running", "RUNNING", START)
 
@@ -291,6 +296,7 @@ class FarBackend(Backend):
         return (Artifact("model", ref.id, callable_id=f"tuned:{ref.id}"),)
 
     def deploy(self, ref: RemoteRef) -> Artifact:
+        self._at_the_door()
         self._call("POST", f"jobs/{ref.id}/deploy")
         return Artifact("model", ref.id, callable_id=f"tuned:{ref.id}")
 
@@ -306,6 +312,7 @@ class FarBackend(Backend):
     def complete(
         self, model_ref: str, batch: Sequence[Sequence[ChatMessage]], *, max_output_tokens: int
     ) -> tuple[Completion, ...]:
+        self._at_the_door()
         chats = [[{"role": turn.role, "content": turn.content} for turn in chat] for chat in batch]
         answers = self._call("POST", "complete", json={"model": model_ref, "batch": chats})
         return tuple(Completion(answer, 0.01) for answer in answers)
@@ -313,9 +320,15 @@ class FarBackend(Backend):
     def score(
         self, model_ref: str, examples: Sequence[tuple[Sequence[Message], Message]]
     ) -> tuple[Score, ...]:
+        self._at_the_door()
         told = [[[turn.to_json() for turn in prompt], answer.to_json()] for prompt, answer in examples]
         self._call("POST", "score", json={"model": model_ref, "examples": told})
         return tuple(Score(-1.0, 1) for _ in examples)
+
+    def _at_the_door(self) -> None:
+        caller = Path(sys._getframe(2).f_code.co_filename)  # pyright: ignore[reportPrivateUsage]
+        if caller.parts[-2:] not in (("gateway", "egress.py"), ("backends", "base.py")):
+            self.around.append(str(caller))
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
         """Fails as SDKs do: with the provider's words in the error, whatever those quote."""

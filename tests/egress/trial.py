@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -32,6 +33,7 @@ class Tally:
         breaches: of which case, at which backend, during what.
         allowed_bytes: bytes that arrived where they might: a proof that sent nothing proves nothing.
         wrong: plans whose verdict was not the reference's.
+        did: how often each action was tried, by the class of what it would send.
         said: everything that was said aloud: errors, logs, events, plans, jobs.
     """
 
@@ -42,6 +44,7 @@ class Tally:
     breaches: list[str] = field(default_factory=list[str])
     allowed_bytes: int = 0
     wrong: list[str] = field(default_factory=list[str])
+    did: Counter[tuple[str, DataClass]] = field(default_factory=Counter[tuple[str, DataClass]])
     said: list[str] = field(default_factory=list[str])
 
     def spilled(self) -> list[str]:
@@ -186,13 +189,14 @@ class Trial:
         backend: str | None = None,
         data_class: DataClass | None = None,
         case: Case | None = None,
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """While something is done: what is said is kept, and what arrives is held to the reference.
 
         Args:
             backend: the only one that may be sent anything; None where nothing may be.
             case: what the spec demands of it; another where no spec is meant.
         """
+        self.tally.did[what, data_class or self.case.data_class] += 1
         try:
             yield
         except TunegateError as error:
@@ -273,7 +277,7 @@ def _is_known(case: Case, paper: Paper) -> bool:
 
 
 @contextmanager
-def logged(said: list[str]) -> Iterator[None]:
+def logged(said: list[str]) -> Generator[None]:
     """Everything that any library logs, at every level, as a formatted line."""
     root, before = logging.getLogger(), logging.getLogger().level
 
