@@ -254,10 +254,8 @@ def test_what_an_officer_signs_by_mistake_is_refused_before_it_is_signed(user: U
             (officer / name).unlink()
         else:
             (officer / name).write_text(before)
-    old = ("--expires", "2020-01-01")
-    assert (
-        "never hold" in user.tunegate("policy", "sign", "trust", "--key", "officer.pem", *old, code=2).stderr
-    )
+    again = ("policy", "sign", "trust", "--key", "officer.pem")
+    assert "never hold" in user.tunegate(*again, "--expires", "2020-01-01", code=2).stderr
     (officer / "trust.toml").write_text(BAA.replace('"baa"', '"baaa"'))
     assert "did you mean 'baa'?" in user.tunegate(*again, code=2).stderr
     assert not (user.folder / "trust.bundle").exists()
