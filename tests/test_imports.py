@@ -35,6 +35,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.core", "gateway.data", "gateway.policy", "gateway.records", "gateway.egress",
         "backends.base", "backends.registry", "gateway.jobs",
     ),
+    "gateway.advice": ("gateway.core", "gateway.data", "gateway.advice"),
     "gateway.report": ("gateway.core", "gateway.data", "gateway.report"),
     "gateway.evaluate": ("gateway.core", "gateway.data", "backends.registry", "gateway.evaluate"),
     "gateway.sdk": EVERYTHING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.core.errors import SpecError
 from gateway.core.job import ChatMessage, Completion
@@ -21,6 +22,9 @@ from gateway.sdk.records import Records
 from gateway.sdk.rooms import Rooms
 from gateway.sdk.starter import Starter, make_starter
 from gateway.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from gateway.advice import Advice
 
 OnProgress = Callable[[int, int], None]
 Messages = Sequence[ChatMessage | tuple[str, str]]
@@ -112,6 +116,25 @@ class Gateway:
             export(plan, lines)
             written.append(lines)
         return written
+
+    def advise(self, spec: JobSpec | str | Path, *, on_progress: OnProgress | None = None) -> Advice:
+        """Whether the data and the money speak for fine-tuning at all. Touches no network.
+
+        Raises:
+            SpecError, DataError, SettingsError: as `plan`.
+        """
+        from gateway.advice import Looker, advise
+        from gateway.data import open_dataset, run_pass
+
+        asked = _spec(spec)
+        plan = self.plan(asked, on_progress=on_progress)
+        dataset = open_dataset(asked.data, asked.folder, task=asked.task)
+        held_out = (
+            place for place, each in enumerate(dataset.sources) if each.split in ("test", "validation")
+        )
+        looker = Looker(tuple(held_out))
+        run_pass(dataset, [looker], None)
+        return advise(looker.look(), asked, plan)
 
     def check(self, plan: Plan) -> Candidate:
         """The candidate that `run` would dispatch to.
