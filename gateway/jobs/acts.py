@@ -17,6 +17,7 @@ from gateway.core.plan import ProviderFile
 from gateway.egress import Egress, classified
 from gateway.jobs.model import Changes, Deletion, Job, time_ordered_id
 from gateway.jobs.store import Store
+from gateway.jobs.waiting import poll_after
 
 T = TypeVar("T")
 Level = Literal["info", "warning", "error"]
@@ -62,12 +63,14 @@ class Acts:
         backend: Callable[[Site], Backend],
         hooks: Hooks,
         clock: Callable[[], datetime],
+        jitter: Callable[[], float],
     ) -> None:
         self.store = store
         self.egress = egress
         self.backend = backend
         self.hooks = hooks
         self.clock = clock
+        self.jitter = jitter
 
     def call(self, job: Job, what: Callable[[Backend], T]) -> T:
         """A call that carries no data; those that do go through egress."""
@@ -77,6 +80,11 @@ class Acts:
 
     def is_managed(self, job: Job) -> bool:
         return self.backend(job.site).facts.kind == "managed"
+
+    def next_look(self, job: Job) -> datetime:
+        """When to look at the job at its backend again."""
+        now = self.clock()
+        return now + poll_after(self.backend(job.site).facts.kind, now - job.created_at, self.jitter)
 
     def deploy(self, job: Job, ref: RemoteRef) -> Artifact:
         """Ask for the deployment, once more if need be, and say how it stands."""

@@ -14,11 +14,11 @@ from gateway.core.errors import BackendError, NotFound, TunegateError, Unsupport
 from gateway.core.job import Artifact, Event, JobState
 from gateway.jobs.acts import Acts
 from gateway.jobs.model import Changes, Deletion, Job, Upload
-from gateway.jobs.waiting import poll_after
 
 EVALUATION_TRIES = 3
 DELETION_TRIES = 8  # with the waits between them, some minutes
 DEPLOYMENT_TAKES = timedelta(hours=1)
+DEPLOYMENT_EVERY = timedelta(seconds=5)
 DEPLOYMENT = "deployment"
 
 _DONE = {"code": "done"}
@@ -182,12 +182,12 @@ class Closing:
             return self._not_compared(job, f"the tuned model could not be deployed: {error.message}")
         except TunegateError as error:
             return self._not_compared(job, f"the tuned model could not be deployed: {error.message}")
-        wait = timedelta() if deployment.callable_id else poll_after(acts.backend(job.site).facts.kind)
+        soon = acts.clock() + DEPLOYMENT_EVERY
         job = self._store.update(
             job,
             artifacts=with_deployment(job.artifacts, deployment),
             failures=0,
-            next_due_at=acts.clock() + wait,
+            next_due_at=acts.clock() if deployment.callable_id else soon,
         )
         if deployment.callable_id:
             text = "deployed, which costs nothing while idle, so that it can be asked"

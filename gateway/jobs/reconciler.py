@@ -110,7 +110,7 @@ class Reconciler:
             awaiting,
         )
         self._store = store
-        self._acts = Acts(store, egress, backend, hooks, clock)
+        self._acts = Acts(store, egress, backend, hooks, clock, jitter)
         self._steps = Steps(self._acts)
         self._clock = clock
         self._sleep = sleep

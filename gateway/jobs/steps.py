@@ -24,7 +24,7 @@ from gateway.core.plan import ProviderFile
 from gateway.jobs.acts import Acts, NeedsPerson, NotYet
 from gateway.jobs.closing import Closing
 from gateway.jobs.model import Changes, Intent, Job
-from gateway.jobs.waiting import LOOKUP_SETTLES, poll_after
+from gateway.jobs.waiting import LOOKUP_SETTLES
 
 # Answers after which a job surely does not exist. Any other end of a submit leaves it open.
 _REFUSALS = frozenset({"backend_rejected", "backend_auth", "backend_rate_limited", "backend_not_found"})
@@ -236,7 +236,7 @@ class Steps:
             "billed_tokens": snapshot.billed_tokens or job.billed_tokens,
             "error": None,
             "failures": 0,
-            "next_due_at": now if to.final else now + poll_after(self._acts.backend(job.site).facts.kind),
+            "next_due_at": now if to.final else self._acts.next_look(job),
         }
         if to is JobState.RUNNING and job.started_at is None:
             seen["started_at"] = snapshot.observed_at

@@ -11,12 +11,23 @@ from gateway.core.facts import Kind
 LOOKUP_SETTLES = timedelta(seconds=30)
 """How long a backend that is searched, by filter or scan, may take to list a job it has accepted."""
 
-_POLL_S: dict[Kind, float] = {"local": 1.0, "managed": 15.0}
+_LOCAL_S = 1.0
+_SOONEST_S, _LATEST_S = 1.0, 30.0
 _FIRST_S, _LONGEST_S = 2.0, 300.0
 
 
-def poll_after(kind: Kind) -> timedelta:
-    return timedelta(seconds=_POLL_S[kind])
+def poll_after(kind: Kind, age: timedelta, jitter: Callable[[], float]) -> timedelta:
+    """A tenth of the job's age, from 1 s to 30 s, of which a random fifth is taken off, so that many jobs
+    do not come back at once. What is refused at once is seen at once; an hour's training is not asked
+    about every second. A run on this machine is looked at every second.
+
+    Args:
+        jitter: a random number from 0 to 1.
+    """
+    if kind == "local":
+        return timedelta(seconds=_LOCAL_S)
+    seconds = min(max(age.total_seconds() / 10, _SOONEST_S), _LATEST_S)
+    return timedelta(seconds=seconds * (0.8 + jitter() / 5))
 
 
 def backoff(failures: int, error: TunegateError, jitter: Callable[[], float]) -> timedelta:

@@ -27,6 +27,7 @@ from gateway.core.gate import Action
 from gateway.core.job import JobState, RemoteRef
 from gateway.jobs.model import Caps, Job
 from gateway.jobs.store import Store
+from gateway.jobs.waiting import poll_after
 from tests.jobs.world import HAPPY, ContinuingBackend, FolderBackend, World, a_store_in, code_of, write_files
 
 S = JobState
@@ -79,10 +80,18 @@ def test_one_call_takes_one_step_and_never_waits(world: World) -> None:
     assert reconciler.reconcile(job.id).state is S.SUBMITTING
     submitted = reconciler.reconcile(job.id)
     assert (submitted.state, submitted.remote) == (S.QUEUED, RemoteRef("folder", "ft-1", {"region": "here"}))
-    assert reconciler.reconcile(job.id).next_due_at == world.clock() + timedelta(seconds=15)
+    assert reconciler.reconcile(job.id).next_due_at == world.clock() + timedelta(seconds=1)
     polls = world.backend.calls.count("poll")
     reconciler.reconcile(job.id)
     assert world.backend.calls.count("poll") == polls, "what is not due is left alone"
+
+
+@pytest.mark.parametrize(("age_s", "after_s"), [(0, 1), (100, 10), (100_000, 30)])
+def test_an_old_job_is_looked_at_less_often_and_no_two_at_one_moment(age_s: int, after_s: int) -> None:
+    age = timedelta(seconds=age_s)
+    assert poll_after("managed", age, lambda: 1.0).total_seconds() == after_s
+    assert poll_after("managed", age, lambda: 0.0).total_seconds() == pytest.approx(after_s * 0.8)
+    assert poll_after("local", age, lambda: 0.5).total_seconds() == 1
 
 
 def test_a_closed_job_is_left_alone(world: World) -> None:
@@ -123,6 +132,18 @@ def test_work_sees_many_jobs_through(world: World) -> None:
         world.clock.sleep(15)
     assert all(world.store.get(job_id).closed for job_id in ids)
     assert reconciler.work(once=True) == 0
+
+
+def test_many_threads_see_every_job_through_once(tmp_path: Path) -> None:
+    world = _world(tmp_path)
+    ids = [world.new_job().id for _ in range(12)]
+    reconciler = world.reconciler()
+    for _ in range(5):
+        reconciler.work(once=True, threads=4)
+        world.clock.sleep(60)
+    assert all(world.store.get(job_id).closed for job_id in ids)
+    assert len(world.backend.jobs) == 12
+    assert len({job["key"] for job in world.backend.jobs}) == 12
 
 
 def test_a_light_pass_neither_uploads_nor_evaluates(world: World) -> None:
