@@ -87,9 +87,18 @@ def check_line(line: str) -> None:
     """A shell line that calls `tunegate` names a command, and options that it has."""
     line = re.split(r"\s[|>#]", line)[0]
     words = shlex.split(line, comments=True)[1:]
-    path = next((tuple(words[:length]) for length in (2, 1) if tuple(words[:length]) in COMMANDS), None)
+    if "--" in words:  # what follows is a command of its own
+        inner = words[words.index("--") + 1 :]
+        words = words[: words.index("--")]
+        if inner[:1] == ["tunegate"]:
+            check_line(shlex.join(inner))
+    path = next((tuple(words[:length]) for length in (3, 2, 1) if tuple(words[:length]) in COMMANDS), None)
     assert path, f"no such command: {line}"
-    known = {option for parameter in COMMANDS[path].params for option in parameter.opts}
+    known = {
+        option
+        for parameter in COMMANDS[path].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     unknown = {word for word in words[len(path) :] if re.match(r"--?[a-z]", word)} - known
     assert not unknown, f"{line}: no such option {unknown}"
 
