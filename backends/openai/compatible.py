@@ -39,4 +39,5 @@ class CompatibleBackend(OpenAIBackend):
     def _inference(self, model_ref: str, max_output_tokens: int) -> dict[str, Any]:
         """Many such servers know only the older name of the limit."""
         request = super()._inference(model_ref, max_output_tokens)
-        return {**request, "max_tokens": request.pop("max_completion_tokens")}
+        request["max_tokens"] = request.pop("max_completion_tokens")
+        return request

@@ -1,5 +1,6 @@
 """What the backends' tests share."""
 
+from tests.backends.openai_described import description
 from tests.backends.sandboxes import sandbox
 
-__all__ = ["sandbox"]
+__all__ = ["description", "sandbox"]

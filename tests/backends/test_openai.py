@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator
 
 from backends.ledger import fill
 from backends.openai.wire import OpenAIOptions, auto_epochs, azure_suffix_of
@@ -17,7 +15,6 @@ from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row
 from tests.backends.made import (
     SHA,
-    SHARED,
     backend,
     chat,
     create,
@@ -30,32 +27,10 @@ from tests.backends.made import (
     tool_chat,
     translate,
 )
+from tests.backends.openai_described import Description
 
 KEY = "0123456789abcdef" * 4
 PLACES = {"train.jsonl": "file-abc123", "validation.jsonl": "file-def456"}
-
-
-class Description:
-    """OpenAI's OpenAPI description, by schema name. It is OpenAPI 3.0, whose schemas are draft 4."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = document
-
-    def errors(self, name: str, value: Any) -> list[str]:
-        schema = {**self.document, "$ref": f"#/components/schemas/{name}"}
-        errors: Iterator[Any] = Draft4Validator(schema).iter_errors(value)  # pyright: ignore[reportUnknownMemberType]
-        return [f"{list(error.absolute_path)}: {error.validator}" for error in errors]
-
-    def properties(self, name: str) -> set[str]:
-        return set(self.document["components"]["schemas"][name]["properties"])
-
-
-@pytest.fixture(scope="module")
-def description() -> Description:
-    path = SHARED / "specs" / "openai-openapi.json"
-    if not path.exists():
-        pytest.skip("OpenAI's API description is not beside the checkout")
-    return Description(json.loads(path.read_text(encoding="utf-8")))
 
 
 def filled(translation: Translation) -> dict[str, Any]:
