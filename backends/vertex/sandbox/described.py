@@ -45,9 +45,9 @@ class Description:
         return list(self._read(request, body, ""))
 
     def wrong_query(self, method: str, names: Iterable[str]) -> list[Wrong]:
-        """Parameters in the address that the method does not have."""
+        """Parameters in the address that the method does not have; system parameters may wear a `$`."""
         known = {*self._method(method).get("parameters", {}), *self._document["parameters"]}
-        return [Wrong(name, "no such parameter") for name in names if name not in known]
+        return [Wrong(name, "no such parameter") for name in names if name.removeprefix("$") not in known]
 
     def wrong_value(self, schema: str, value: object) -> list[Wrong]:
         """What is wrong with a value of a named schema."""
