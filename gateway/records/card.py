@@ -154,7 +154,10 @@ _WORDS = {
 
 
 def _limitations(plan: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> Iterable[str]:
-    yield f"- Inherits class {_effective(plan)} from its training data: it may repeat what it was trained on."
+    yield (
+        f"- Inherits class {_effective(plan)} from its training data: it may repeat what it was trained on. "
+        "Whoever serves, shares or exports it handles data of that class."
+    )
     if not _part(plan, "data").get("scanned"):
         yield "- The training data was not completely scanned; its class is the declared one."
     if evaluation and (evaluation.get("rows") or 0) < 100:
@@ -164,7 +167,9 @@ def _limitations(plan: Mapping[str, Any], evaluation: Mapping[str, Any] | None) 
 
 def _record(plan: Mapping[str, Any], record: str | None) -> Iterable[str]:
     yield f"Signed record: `{record}`" if record else "No signed record."
-    yield f"Policy `{plan.get('policy_hash')}` ({plan.get('trust')}); spec `{plan.get('spec_hash')}`."
+    rules = ", ".join(f"`{_md(rule)}`" for rule in plan.get("rules") or ()) or "none"
+    yield f"Rules in force: {rules}; policy `{plan.get('policy_hash')}` ({plan.get('trust')})."
+    yield f"Spec `{plan.get('spec_hash')}`."
 
 
 def _section(title: str, lines: Iterable[str]) -> Sequence[str]:

@@ -68,6 +68,12 @@ def test_it_says_what_limits_it() -> None:
     assert "| exact_match | 0.500 (0.400 … 0.600) |" in card
 
 
+def test_it_says_whose_rules_decided() -> None:
+    assert "Rules in force: `baseline`, `ours.cedar`; policy" in _card()
+    plan = {**PLAN.to_json(), "rules": []}
+    assert "Rules in force: none" in model_card(JOB, plan, None)
+
+
 def test_unknown_is_not_zero() -> None:
     card = model_card(JOB, PLAN.to_json(), None)
     assert "Actual cost: unknown" in card
