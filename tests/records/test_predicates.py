@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +199,11 @@ def test_a_result_says_what_it_took() -> None:
     assert body["base_revision"] == "rev-1"
     assert body["hyperparameters"] == {"epochs": 3, "method": "lora", "lora": {"rank": 8}}
     assert body["data_class"] == "phi"
+
+
+def test_every_kind_is_documented_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(KINDS)
 
 
 def test_an_upload_names_the_agreements_in_force_there_and_no_other() -> None:
