@@ -113,6 +113,59 @@ def test_no_identifying_span_survives_and_the_shape_stays(
     json.loads(found.record["tools"][0]["arguments"] if "tools" in raw else "{}")
 
 
+PIECES = (
+    "Mary Whitfield", "Dr. Jones", "MRN 445512", "03/14/2024", "615-322-1234", "\u202eMary\u200b Whitfield",
+    "６１５-３２２-１２３４", "93 years old", "TN 37201", "a@b.com", "http://x.com/y",
+    '{"a": 93, "mrn": 445512}',
+    "219-09-9999", "Мary Whitfield", "É", "ﬁ", "\x00", "\ud800", "Mary\nWhitfield", "in March", "March 3rd",
+    "1931-02-03", "ninety-one years old", "QWxhZGRpbjpvcGVuIHNlc2FtZSBpcyBub3QgdGhlIHBhc3N3b3Jk",
+)  # fmt: skip
+KEYS = (
+    "mrn",
+    "name",
+    "dob",
+    "zip",
+    "phone",
+    "messages",
+    "Mary Whitfield",
+    "ssn",
+    "patient",
+    "2024-03-14",
+    "type",
+)
+any_text = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=8)), max_size=6).map(" ".join)
+any_leaf = st.one_of(
+    any_text, st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(), st.none(), st.sampled_from([445_512, 93, 37_201, 6_153_221_234, 20_240_314]),
+)  # fmt: skip
+any_key = st.one_of(st.sampled_from(KEYS), st.text(max_size=5))
+any_json = st.recursive(
+    any_leaf,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_key, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def skeleton(value: object) -> object:
+    if isinstance(value, dict):
+        return {"of": [skeleton(child) for child in value.values()]}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list):
+        return [skeleton(child) for child in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(any_key, any_json, max_size=5), st.sampled_from([SHIFT, YEAR, BY_PATIENT]))
+def test_any_record_is_scrubbed_or_refused_and_nothing_is_left(raw: dict[str, Any], method: Method) -> None:
+    found = scrub_record(raw, KEY, method)
+    if found.record is None:
+        assert found.problem == "broken_json"
+        return
+    assert not found.left
+    assert skeleton(found.record) == skeleton(raw)
+    assert not stands_in("Mary Whitfield", found.record)
+
+
 @settings(max_examples=60, deadline=None)
 @given(records())
 def test_scrubbing_again_finds_nothing_to_name(made: tuple[dict[str, Any], list[tuple[str, str]]]) -> None:
@@ -206,6 +259,18 @@ def test_numbers_stay_numbers() -> None:
     assert record["mrn"] != 480_112
     assert "555" in str(record["phone"])
     assert record["dob"] != 19_800_203
+
+
+def test_numbers_of_any_kind_leave_nothing_to_find() -> None:
+    found = scrub_record({"mrn": 480112.0, "ssn": 2.2e-313, "dob": [1e16, -5], "zip": 0.99}, KEY, SHIFT)
+    assert found.record is not None
+    assert not found.left
+    assert all(type(found.record[key]) is float for key in ("mrn", "ssn", "zip"))
+
+
+def test_a_whole_field_is_replaced_by_its_key_whatever_else_it_holds() -> None:
+    record = scrubbed({"phone": "615-322 of Mary Whitfield, ext 1234"})
+    assert re.fullmatch(r"\d{3}-555-01\d\d", record["phone"])
 
 
 def test_the_field_that_names_the_subject_is_replaced_wherever_its_value_stands() -> None:

@@ -69,6 +69,9 @@ class Text:
         moved += [(a + shift, b + shift) for a, b in ours if a >= at]
         self.text = "".join([*pieces, self.text[at:]])
         self.ours, self.changed = moved, self.changed or bool(kept)
+        if self.is_number and kept:  # a number is ours as a whole, in the form it will be written in
+            self.text = str(self.value())
+            self.ours = [(0, len(self.text))]
 
     def _grown(self, edit: Edit) -> Edit:
         start, end = edit.start, edit.end

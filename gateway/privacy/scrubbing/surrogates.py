@@ -41,6 +41,7 @@ _MADE = re.compile(
     rf"|{_code.lower()}@example\.org|https://example\.org/{_code.lower()}"
     r"|198\.1[89]\.\d{1,3}\.\d{1,3}|2001:db8:[0-9a-f:]+|90\+?|\d{3}\*\*|(?:[A-Z]{2} )\d{3}\*\*"
 )
+_DIALLED = re.compile(r"[0-9 ().+-]+")
 AGE_90 = "90+"
 
 
@@ -119,7 +120,7 @@ class Surrogates:
         """A number of the range 555-0100 to 555-0199, in the original's form where it has ten digits."""
         drawn = self._draw("value", text)
         number = f"{200 + drawn % 800}55501{drawn // 800 % 100:02}"
-        if sum(char.isdigit() for char in text) != len(number):
+        if not _DIALLED.fullmatch(text) or sum(char.isdigit() for char in text) != len(number):
             return f"{number[:3]}-{number[3:6]}-{number[6:]}"
         digits = iter(number)
         return "".join(next(digits) if char.isdigit() else char for char in text)
