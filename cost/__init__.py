@@ -7,6 +7,7 @@ fit(spec, shape, machine, tokens, rows=800, epochs=3, batch_size=8)   # memory, 
 
 from __future__ import annotations
 
+from cost.accuracy import Accuracy, Outcome, accuracy
 from cost.breakeven import BreakEven, Managed, break_even, managed, sensitivity
 from cost.catalogue import BasePrice, base_price
 from cost.entered import Discount, Entered, Override, entered_from
@@ -19,6 +20,7 @@ from cost.serving import Capacity, capacity
 
 __all__ = [
     "OWN_HARDWARE",
+    "Accuracy",
     "BasePrice",
     "BreakEven",
     "Capacity",
@@ -27,6 +29,7 @@ __all__ = [
     "Entered",
     "Gpu",
     "Managed",
+    "Outcome",
     "Override",
     "PriceBook",
     "Priced",
@@ -34,6 +37,7 @@ __all__ = [
     "Rental",
     "SelfHosted",
     "Usage",
+    "accuracy",
     "base_price",
     "break_even",
     "capacity",

@@ -81,10 +81,10 @@ class PriceBook:
             return _UNSTATED[item]
         return next((quote for quote in holding if quote.line), holding[0])
 
-    def lines(self, backend: str | None = None) -> tuple[tuple[str, PriceLine], ...]:
-        """Every (backend, line) of the book, overrides first."""
+    def lines(self, backend: str | None = None, on: date | None = None) -> tuple[tuple[str, PriceLine], ...]:
+        """Every (backend, line) of the book, overrides first; with a day, less that day's discounts."""
         return tuple(
-            (name, line)
+            (name, line if on is None or group is self._entered else self._reduced(name, line, on))
             for group in (self._entered, self._shipped)
             for (name, _), lines in group.items()
             for line in lines

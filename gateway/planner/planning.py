@@ -148,6 +148,8 @@ class _Judge:
             )
         if absent := backend.absent(model):
             yield Reason(Verdict.UNAVAILABLE, "absent", f"{model.name}: {absent}")
+        if past := request.past.get(name):
+            yield Reason(Verdict.ALLOWED, "past_jobs", past)
         if hint := request.not_installed.get(name):
             text = f"the package {backend.facts.package} is not installed"
             yield Reason(Verdict.ALLOWED, "not_installed", text, fix=hint)

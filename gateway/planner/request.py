@@ -40,6 +40,7 @@ class PlanRequest:
         options: per backend, settings' defaults under the spec's own; None means the spec's alone.
         not_installed: backend → how to install the package it needs, for those that lack it.
         changes: the smallest changes that would allow a question; None leaves openings out.
+        past: backend → how far its last estimates were off, in a sentence.
         rules: where the gate's rules came from: shipped sets and an organisation's own files.
     """
 
@@ -54,6 +55,7 @@ class PlanRequest:
     options: Mapping[str, Mapping[str, Any]] | None = None
     not_installed: Mapping[str, str] = field(default_factory=dict[str, str])
     changes: Callable[[GateRequest], Sequence[ChangeLike]] | None = None
+    past: Mapping[str, str] = field(default_factory=dict[str, str])
     rules: tuple[str, ...] = ()
 
     def options_of(self, backend: str) -> Mapping[str, Any]:

@@ -47,34 +47,6 @@ class Models:
         raise Unsupported("no registered backend keeps models on this machine", place=model)
 
 
-class Costs:
-    """`gw.costs`: the price book."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-
-    def prices(
-        self, backend: str | None = None, *, as_of: date | None = None
-    ) -> builtins.list[dict[str, Any]]:
-        """Every price line with its age; money as decimal strings."""
-        today = as_of or self._rooms.clock().date()
-        return [
-            {
-                "backend": name,
-                "item": line.item,
-                "models": ", ".join(line.models),
-                "regions": ", ".join(line.regions),
-                "offers": ", ".join(line.offers),
-                "value": str(line.value),
-                "unit": line.unit,
-                "currency": line.currency,
-                **_source(line.source, today),
-            }
-            for name, facts in _asked(self._rooms, backend).items()
-            for line in facts.prices
-        ]
-
-
 class Backends:
     """`gw.backends`: what could run a job, what is known of it, and what is missing."""
 

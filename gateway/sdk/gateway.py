@@ -11,7 +11,8 @@ from gateway.core.errors import SpecError
 from gateway.core.job import ChatMessage, Completion
 from gateway.core.plan import Candidate, Plan
 from gateway.core.spec import JobSpec
-from gateway.sdk.books import Backends, Costs, Models
+from gateway.sdk.books import Backends, Models
+from gateway.sdk.costs import Costs
 from gateway.sdk.data import Datasets
 from gateway.sdk.jobs import JobHandle, Jobs
 from gateway.sdk.keys import Keys

@@ -24,6 +24,7 @@ from gateway.core.facts import Facts, ModelFacts
 from gateway.core.plan import Candidate, Plan, Reason, Verdict
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
+from gateway.sdk.costs import how_far_off
 from gateway.sdk.options import check_spec_options, with_defaults
 from gateway.sdk.scrubbing import as_used
 from gateway.sdk.standing import reviewed
@@ -66,6 +67,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
             not_installed=not_installed(rooms.facts),
             changes=lambda question: smallest_changes(gate, question),
             rules=gate.rules,
+            past=how_far_off(rooms),
         )
     )
     return replace(made, warnings=(*made.warnings, *warnings(rooms, as_of, backends)))

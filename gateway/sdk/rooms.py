@@ -105,6 +105,11 @@ class Rooms:
         """A backend at one of its places, sharing what the name's one instance has loaded."""
         return self.backend(site.backend).at(site)
 
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store to read: one that the settings name, or our own file."""
+        return bool(self.settings.store) or (self.settings.home / "jobs.db").is_file()
+
     @cached_property
     def store(self) -> Store:
         from gateway.jobs.store import Store

@@ -68,6 +68,19 @@ def test_jobs_show_events_logs_and_artifacts(finished: Done) -> None:
         assert Path(artifact["uri"]).exists()
 
 
+def test_how_long_it_took_stands_beside_the_estimate_and_the_next_plan_says_so(finished: Done) -> None:
+    told = finished.user.json("cost", "accuracy")
+    (job,) = [each for each in told["jobs"] if each["job"] == finished.shown["id"]]
+    assert float(job["estimated_h"]) > 0
+    assert float(job["actual_h"]) > 0
+    (local,) = [each for each in told["backends"] if each["backend"] == "local"]
+    assert local["time_ratio"] > 0
+    assert local["cost_ratio"] is None  # one's own machine without an entered price
+    plan = finished.user.json("plan", "job.yaml")
+    reasons = [r for c in plan["candidates"] if c["backend"] == "local" for r in c["reasons"]]
+    assert any(r["code"] == "past_jobs" and "the estimated time" in r["text"] for r in reasons)
+
+
 def test_what_is_left_names_base_data_decision_and_libraries(finished: Done) -> None:
     user, job = finished.user, finished.shown["id"]
     folder = user.home / "jobs" / job

@@ -1,0 +1,108 @@
+"""`gw.costs`: the price book, and how far estimates were off."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from backends import registry
+from cost import Accuracy, Outcome, accuracy
+from gateway.core.estimate import Range
+from gateway.core.job import JobState
+
+if TYPE_CHECKING:
+    from gateway.jobs.model import Job
+    from gateway.sdk.rooms import Rooms
+
+_MOST_JOBS = 200
+_LOOKED_AT = 10  # for a plan
+
+
+class Costs:
+    """`gw.costs`: the price book, and how far estimates were off."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def prices(
+        self, backend: str | None = None, *, as_of: date | None = None
+    ) -> builtins.list[dict[str, Any]]:
+        """Every price line with its age, those entered by the operator first; money as decimal strings.
+
+        Raises:
+            SettingsError: no backend has this name.
+        """
+        if backend is not None:
+            registry.facts(backend)
+        today = as_of or self._rooms.clock().date()
+        return [
+            {
+                "backend": name,
+                "item": line.item,
+                "models": ", ".join(line.models),
+                "regions": ", ".join(line.regions),
+                "offers": ", ".join(line.offers),
+                "value": str(line.value),
+                "unit": line.unit,
+                "currency": line.currency,
+                "from": line.starts and line.starts.isoformat(),
+                "until": line.until and line.until.isoformat(),
+                "source": line.source.url,
+                "as_of": line.source.as_of.isoformat(),
+                "age_days": (today - line.source.as_of).days,
+                "confidence": str(line.source.confidence),
+                "note": line.source.note,
+            }
+            for name, line in self._rooms.book.lines(backend, today)
+        ]
+
+    def accuracy(self) -> tuple[Accuracy, ...]:
+        """How far the estimates of the last 200 finished jobs were off, by backend."""
+        return accuracy(self.outcomes())
+
+    def outcomes(self) -> builtins.list[Outcome]:
+        """The last 200 jobs that succeeded: what their plans said, and what they came to. Newest first."""
+        return outcomes(self._rooms, _MOST_JOBS)
+
+
+def outcomes(rooms: Rooms, most: int) -> builtins.list[Outcome]:
+    """The newest jobs that succeeded, beside their plans."""
+    jobs = rooms.store.list(states=(JobState.SUCCEEDED,), limit=most)
+    return [outcome_of(job, rooms.store.plan(job.id)) for job in jobs]
+
+
+def how_far_off(rooms: Rooms) -> dict[str, str]:
+    """Backend → how far the last estimates for it were off, for the next plan. A plan opens no store that
+    is not there, and looks at few jobs: it is to be quick."""
+    if not rooms.has_store:
+        return {}
+    told = {each.backend: each.sentence() for each in accuracy(outcomes(rooms, _LOOKED_AT))}
+    return {backend: sentence for backend, sentence in told.items() if sentence}
+
+
+def outcome_of(job: Job, plan: Mapping[str, Any]) -> Outcome:
+    """A finished job beside its plan's own figures for the candidate it went to."""
+    names = ("backend", "model", "region", "offer")
+    candidates: Sequence[Mapping[str, Any]] = plan.get("candidates", ())
+    nothing: Mapping[str, Any] = {}
+    planned = next((each for each in candidates if all(each[n] == getattr(job, n) for n in names)), nothing)
+    estimate: Mapping[str, Any] = planned.get("estimate") or nothing
+    hours = None
+    if job.started_at is not None and job.ended_at is not None:
+        hours = Decimal(str((job.ended_at - job.started_at).total_seconds() / 3600))
+    return Outcome(
+        job=job.id,
+        backend=job.backend,
+        model=job.model,
+        planned_usd=_range(estimate.get("training_usd")),
+        actual_usd=job.actual_usd,
+        planned_h=_range(planned.get("duration_h")),
+        actual_h=hours,
+    )
+
+
+def _range(told: Mapping[str, str] | None) -> Range | None:
+    return Range(Decimal(told["low"]), Decimal(told["likely"]), Decimal(told["high"])) if told else None
