@@ -243,7 +243,7 @@ def test_an_approval_of_another_job_is_none(user: User, job: str, spec: Path) ->
         " select ?, origin, id, at, level, kind, text, data from events where kind = 'approval'",
         other,
     )
-    user.tunegate("jobs", "work", "--job", other)
+    user.tunegate("jobs", "resume", other)  # look again
     assert shown(user, other)["state"] == "awaiting_approval"
     assert not started(user, other)
 
