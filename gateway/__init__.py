@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from gateway.core.plan import Candidate, Plan, Verdict
     from gateway.core.spec import JobSpec
     from gateway.data import CheckReport
+    from gateway.sdk.answers import ReviewAnswer
     from gateway.sdk.gateway import Gateway
     from gateway.sdk.jobs import JobHandle
+    from gateway.sdk.review import ReviewOutcome, ReviewSample
     from gateway.sdk.sandbox import Sandbox
 
 _HOMES = {
@@ -43,6 +45,9 @@ _HOMES = {
     "JobSpec": "gateway.core.spec",
     "CheckReport": "gateway.data",
     "DataClass": "gateway.core.classes",
+    "ReviewAnswer": "gateway.sdk.answers",
+    "ReviewOutcome": "gateway.sdk.review",
+    "ReviewSample": "gateway.sdk.review",
     "Plan": "gateway.core.plan",
     "Candidate": "gateway.core.plan",
     "Verdict": "gateway.core.plan",
@@ -75,6 +80,9 @@ __all__ = [
     "OverBudget",
     "Plan",
     "PolicyDenied",
+    "ReviewAnswer",
+    "ReviewOutcome",
+    "ReviewSample",
     "Sandbox",
     "SettingsError",
     "SpecError",

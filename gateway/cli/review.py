@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -13,9 +13,12 @@ from rich.text import Text
 from gateway import DataClass, SpecError
 from gateway.cli import views
 from gateway.cli.console import JsonFlag, err, gateway_of, hint, out, parse_day, print_json, working
+from gateway.core.rows import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gateway import ReviewAnswer, ReviewOutcome, ReviewSample
 
 What = Annotated[
     Path, typer.Argument(help="a job spec, or one data file", metavar="SPEC|FILE", show_default=False)
@@ -153,54 +156,61 @@ def _need_terminal() -> None:
         )
 
 
-def _ask(sample: Any, *, plain: bool) -> Sequence[Any]:
+def _ask(sample: ReviewSample, *, plain: bool) -> list[ReviewAnswer]:
     """A verdict on every record, from whoever sits at the terminal."""
-    given: list[Any] = []
+    given: list[ReviewAnswer] = []
     for name, text in sample.beside.items():
-        out.print(Text.assemble((f"with every row, {name}: ", "dim"), text))
+        out.print(Text.assemble((f"with every row, {name}: ", "dim"), _harmless(text)))
     for number, each in enumerate(sample.drawn, start=1):
         out.rule(f"{number} of {len(sample.drawn)} · line {each.line}", align="left", style="dim")
         for path, pieces in each.texts():
             out.print(Text.assemble((f"{path}: ", "dim"), *_shown(pieces, plain=plain)))
-        given.append(_answer(each))
+        given.append(_answer(each.findings, each.answer))
     return given
 
 
-def _shown(pieces: Sequence[tuple[str, str | None]], *, plain: bool) -> list[tuple[str, str]]:
+def _shown(pieces: Iterable[tuple[str, str | None]], *, plain: bool) -> list[tuple[str, str]]:
     shown: list[tuple[str, str]] = []
     for text, kind in pieces:
         if kind is None:
-            shown.append((text, ""))
+            shown.append((_harmless(text), ""))
         else:
-            shown.append((text if plain else _MASK * min(len(text), 12), "black on yellow"))
+            shown.append((_harmless(text) if plain else _MASK * min(len(text), 12), "black on yellow"))
             shown.append((f" {kind} ", "yellow"))
     return shown
 
 
-def _answer(drawn: Any) -> Any:
+def _harmless(text: str) -> str:
+    """Data must not command the terminal it is shown on."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
+def _answer(
+    findings: Sequence[Finding], answer: Callable[[Literal["clean", "leak"], list[Finding]], ReviewAnswer]
+) -> ReviewAnswer:
     """Asked until there is a verdict; findings may be dismissed on the way."""
-    dismissed: list[Any] = []
+    dismissed: list[Finding] = []
     while True:
         said = typer.prompt("c clean, l leak, d dismiss a finding, q quit", err=True).strip().lower()
         if said in ("c", "clean"):
-            return drawn.answer("clean", dismissed)
+            return answer("clean", dismissed)
         if said in ("l", "leak"):
-            return drawn.answer("leak", dismissed)
+            return answer("leak", dismissed)
         if said in ("q", "quit"):
             err.print("nothing is signed")
             raise typer.Abort
         if said in ("d", "dismiss"):
-            dismissed += _choose(drawn.findings)
+            dismissed += _choose(findings)
 
 
-def _choose(findings: Sequence[Any]) -> list[Any]:
+def _choose(findings: Sequence[Finding]) -> list[Finding]:
     for number, found in enumerate(findings, start=1):
         err.print(f"  {number} {found.type} in {found.field}", highlight=False)
-    said = typer.prompt("number of the finding that identifies nobody; 0 for none", type=int, err=True)
+    said: int = typer.prompt("number of the finding that identifies nobody; 0 for none", type=int, err=True)
     return [findings[said - 1]] if 0 < said <= len(findings) else []
 
 
-def _tell(outcome: Any, rows: int) -> None:
+def _tell(outcome: ReviewOutcome, rows: int) -> None:
     out.print(
         f"{outcome.leaks} of {outcome.sampled:,} rows looked at leak (of {rows:,} in all): "
         f"with 95 % confidence at most {outcome.upper_bound:.2%} of them do",

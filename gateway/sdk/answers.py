@@ -15,7 +15,7 @@ Verdict = Literal["clean", "leak"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReviewAnswer:
     """A verdict on one record of a sample, and the findings in it that identify nobody."""
 
     file: int
@@ -31,7 +31,7 @@ class Answers:
     place: str
     data_hash: str
     seed: str
-    given: tuple[Answer, ...]
+    given: tuple[ReviewAnswer, ...]
 
     def check(self, data_hash: str, drawn: Sequence[tuple[int, int]]) -> None:
         """Hold the answers to the sample as it is drawn now: its (file, line) pairs.
@@ -81,7 +81,7 @@ def _senseless(path: Path) -> DataError:
     )
 
 
-def _answer(said: object, path: Path) -> Answer:
+def _answer(said: object, path: Path) -> ReviewAnswer:
     try:
         each = cast("dict[str, Any]", said)
         verdict, file, line = each["verdict"], each["file"], each["line"]
@@ -94,4 +94,4 @@ def _answer(said: object, path: Path) -> Answer:
             place=f"{path}, the record on line {line if type(line) is int else '?'}",
             fix="give every record of the sample one",
         )
-    return Answer(file, line, verdict, dismiss)
+    return ReviewAnswer(file, line, verdict, dismiss)

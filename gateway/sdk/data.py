@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.core.rows import FileStats
     from gateway.data import CheckReport
     from gateway.privacy.scrubbing import ScrubReport
-    from gateway.sdk.answers import Answer
-    from gateway.sdk.review import Outcome, Sample
+    from gateway.sdk.answers import ReviewAnswer
+    from gateway.sdk.review import ReviewOutcome, ReviewSample
     from gateway.sdk.rooms import Rooms
 
 OnProgress = Callable[[int, int], None]
@@ -139,7 +139,9 @@ class Datasets:
             on_progress=on_progress,
         )
 
-    def sample(self, what: JobSpec | str | Path, *, number: int = 300, seed: str | None = None) -> Sample:
+    def sample(
+        self, what: JobSpec | str | Path, *, number: int = 300, seed: str | None = None
+    ) -> ReviewSample:
         """Draw a random sample of what would be used: the scrubbed copy, where the spec asks for one.
 
         Raises:
@@ -150,8 +152,10 @@ class Datasets:
         found = what if isinstance(what, JobSpec) else _spec_or_file(Path(what))
         return draw(self._rooms, found, number, seed)
 
-    def answered(self, what: JobSpec | str | Path, answers: Path) -> tuple[Sample, tuple[Answer, ...]]:
-        """The sample that a file of answers is about, and the answers; see `Sample.to_json`.
+    def answered(
+        self, what: JobSpec | str | Path, answers: Path
+    ) -> tuple[ReviewSample, tuple[ReviewAnswer, ...]]:
+        """The sample that a file of answers is about, and the answers; see `ReviewSample.to_json`.
 
         Raises:
             DataError: the file makes no sense, leaves a record unanswered, or the data changed since.
@@ -163,15 +167,15 @@ class Datasets:
 
     def conclude(
         self,
-        sample: Sample,
-        answers: Sequence[Answer],
+        sample: ReviewSample,
+        answers: Sequence[ReviewAnswer],
         *,
         officer: str,
         key: str,
         to: DataClass = DataClass.INTERNAL,
         expires: date | None = None,
         folder: Path | None = None,
-    ) -> Outcome:
+    ) -> ReviewOutcome:
         """Sign what an officer's answers support; a determination only where no leak was seen.
 
         Args:

@@ -17,7 +17,7 @@ from gateway.core.review import Lineage
 from gateway.core.rows import Finding, Row
 from gateway.core.spec import Data, JobSpec
 from gateway.sdk import answers
-from gateway.sdk.answers import Answer, Verdict
+from gateway.sdk.answers import ReviewAnswer, Verdict
 from gateway.sdk.scrubbing import as_used, lineage_of
 from gateway.sdk.standing import REVIEWS_FOLDER
 
@@ -51,14 +51,14 @@ class Drawn:
                 at = found.end
             yield path, [piece for piece in (*pieces, (text[at:], None)) if piece[0]]
 
-    def answer(self, verdict: Verdict, dismiss: Iterable[Finding] = ()) -> Answer:
+    def answer(self, verdict: Verdict, dismiss: Iterable[Finding] = ()) -> ReviewAnswer:
         """A verdict on this record; `dismiss` are those of its findings that identify nobody."""
         places = dict.fromkeys((found.field, found.type) for found in dismiss)
-        return Answer(self.file, self.line, verdict, tuple(places))
+        return ReviewAnswer(self.file, self.line, verdict, tuple(places))
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ReviewSample:
     """A random sample of the rows that would be used, without repeats.
 
     Attributes:
@@ -99,7 +99,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReviewOutcome:
     """What a review came to.
 
     Attributes:
@@ -138,7 +138,7 @@ def upper_bound(leaks: int, sampled: int) -> float | None:
     return float(tested.proportion_ci(LEVEL, method="exact").high)
 
 
-def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = None) -> Sample:
+def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = None) -> ReviewSample:
     """Draw a sample of a dataset, in two passes over it.
 
     Args:
@@ -170,10 +170,10 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
         replace(each, findings=scan_record(each.raw, line=each.line, file=each.file).findings)
         for each in _records(dataset, assignment, chosen)
     )
-    return Sample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
+    return ReviewSample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
 
 
-def answered(rooms: Rooms, what: JobSpec | Path, path: Path) -> tuple[Sample, tuple[Answer, ...]]:
+def answered(rooms: Rooms, what: JobSpec | Path, path: Path) -> tuple[ReviewSample, tuple[ReviewAnswer, ...]]:
     """The sample that a file of answers is about, drawn again, and the answers.
 
     Raises:
@@ -187,15 +187,15 @@ def answered(rooms: Rooms, what: JobSpec | Path, path: Path) -> tuple[Sample, tu
 
 def conclude(
     rooms: Rooms,
-    sample: Sample,
-    given: Sequence[Answer],
+    sample: ReviewSample,
+    given: Sequence[ReviewAnswer],
     *,
     officer: str,
     key: str,
     to: DataClass,
     expires: date,
     out: Path | None = None,
-) -> Outcome:
+) -> ReviewOutcome:
     """Sign what the answers support: dismissals, and where no leak was seen the determination.
 
     Args:
@@ -243,7 +243,7 @@ def conclude(
     about = signed.About(sample.data_hash, sample.name, sample.lineage)
     contents = {path.name: path.read_bytes() for path in files}
     review, _ = signed.review(contents, rooms.trust.approvers, about, today)
-    return Outcome(len(given), leaks, len(dismissed), bound, files, review.absent)
+    return ReviewOutcome(len(given), leaks, len(dismissed), bound, files, review.absent)
 
 
 def _as_spec(what: JobSpec | Path) -> JobSpec:
@@ -280,7 +280,7 @@ def _records(dataset: Dataset, assignment: SplitAssignment, chosen: frozenset[in
             yield Drawn(record.file, record.line, record.raw)
 
 
-def _dismissed(sample: Sample, given: Sequence[Answer]) -> Iterator[Place]:
+def _dismissed(sample: ReviewSample, given: Sequence[ReviewAnswer]) -> Iterator[Place]:
     from gateway.policy.determinations import Place
 
     found = {(d.file, d.line): {(f.field, f.type) for f in d.findings} for d in sample.drawn}

@@ -7,13 +7,17 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway import Gateway
+from gateway import DataClass, Gateway
 from gateway.records.keys import SigningKey, write_key
+from gateway.sdk.rooms import Rooms
+from gateway.sdk.standing import still_determined
+from gateway.settings import load_settings
 from tests.stories.conftest import User, training_spec
 
 NAMES = ("Mary Okafor", "Thomas Whitfield", "Laura Benitez", "George Hanley")
@@ -154,6 +158,45 @@ def test_nobody_signs_with_anothers_name(clinic: User) -> None:
     )
     assert any("bob signed" in reason for reason in shown["absent"])
     assert bedrock(clinic)[0]["class"]["effective"] == "phi"
+
+
+def test_with_a_bundle_pinned_its_officers_count_and_no_others(clinic: User) -> None:
+    """The engineer's own tunegate.toml names alice; the bundle decides whether she counts, and may carry
+    what she signed."""
+    answers(clinic)
+    (signed,) = review(clinic)["files"]
+    write_key(clinic.folder / "root.pem", SigningKey.generate())
+    clinic.write("trust/trust.toml", 'sets = ["baseline", "hipaa"]\n')
+    pin(clinic)
+    assert bedrock(clinic)[0]["class"]["effective"] == "phi"
+
+    officer = '[[approvers]]\nname = "alice"\nroles = ["privacy-officer"]\nkey = "keys/alice.pub"\n'
+    clinic.write("trust/trust.toml", f'sets = ["baseline", "hipaa"]\n{officer}')
+    clinic.write("trust/keys/alice.pub", (clinic.folder / "alice.pub").read_bytes())
+    clinic.write("trust/determinations/notes.json", Path(signed).read_bytes())
+    Path(signed).unlink()
+    pin(clinic)
+    shown = clinic.json("plan", "job.yaml")
+    assert shown["trust"] == "verified"
+    assert shown["data"]["class"]["effective"] == "internal"
+
+
+def pin(user: User) -> None:
+    user.tunegate("policy", "sign", "trust", "--key", "root.pem", "--out", "trust.bundle")
+    user.tunegate("policy", "trust", "trust.bundle", "--key", "root.pub")
+
+
+def test_a_job_asks_again_and_a_lapsed_determination_no_longer_lowers_its_class(clinic: User) -> None:
+    answers(clinic)
+    review(clinic, "--expires", "2027-01-31")
+    data = clinic.json("plan", "job.yaml")["data"]
+    assert data["class"]["effective"] == "internal"
+    rooms = Rooms(load_settings(clinic.folder / "tunegate.toml", home=clinic.home), lambda: datetime.now(UTC))
+    assert still_determined(rooms, data, date(2027, 1, 31)) is DataClass.INTERNAL
+    assert still_determined(rooms, data, date(2027, 2, 1)) is DataClass.PHI
+    for signed in (clinic.home / "reviews").iterdir():
+        signed.unlink()
+    assert still_determined(rooms, data, date(2027, 1, 31)) is DataClass.PHI
 
 
 def test_one_leak_and_there_is_no_determination(clinic: User) -> None:
@@ -299,10 +342,12 @@ def test_data_is_shown_on_a_terminal_only(clinic: User) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_an_officer_answers_at_a_terminal(clinic: User) -> None:
-    """Two rows, masked: the text is shown, what was found is not."""
+    """Two rows, masked: the text is shown, what was found is not, and nothing commands the terminal."""
+    clinic.write("notes.jsonl", notes().replace("chest pain", "chest pain \\u001b[2J"))
     command = ["data", "review", "notes.jsonl", "--sample", "2", "--as", "alice", "--key", "alice.pem"]
     shown = _at_a_terminal(clinic, command, "c\nd\n1\nc\n")
     assert "metformin" in shown
+    assert "\x1b[2J" not in shown
     assert not any(name in shown for name in NAMES)
     assert "0 of 2 rows" in shown
     assert len(list((clinic.home / "reviews").glob("*.json"))) == 2  # dismissals, and the determination
