@@ -47,6 +47,7 @@ def test_a_job_runs_to_its_evaluation(sandbox: StartSandbox, spec: JobSpec, tmp_
     assert asked(box, "tuningJobs.create") == 1
     (made,) = box.world.all(JOB)
     assert job.id.removeprefix("job_") in made["body"]["labels"]["tunegate_key"]
+    assert box.world.all(OBJECT) == []  # the training files were deleted when it ended
     assert "unknown" not in {each.operation for each in box.asked}
     told = [event.text for event in job.events()]
     assert any("Google read the training data" in text for text in told)
