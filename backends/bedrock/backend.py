@@ -16,7 +16,7 @@ from backends.base import Backend, Check, Handover, ProxyCounter, Staged
 from backends.bedrock import checks, converse, failures, replies, rows, serving, storage, wire
 from backends.bedrock.client import Clients
 from backends.ledger import fill
-from gateway.core.errors import BackendError, Unsupported
+from gateway.core.errors import BackendError, Unreachable, Unsupported
 from gateway.core.facts import Facts, ModelFacts
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Snapshot
 from gateway.core.plan import CandidateKey, Fit, ProviderFile, Translation
@@ -106,7 +106,8 @@ class BedrockBackend(Backend):
         places = {each.file.name: each.uri for each in staged}
         body = fill(translation.requests[-1].body, places, key)
         try:
-            return self._ref(self._clients["create"].create_model_customization_job(**body)["jobArn"])
+            reply = self._clients["create"].create_model_customization_job(**body)
+            return self._ref(reply["jobArn"], body["jobName"])
         except Exception as error:
             # A name that is taken is a validation error like any other: whose it is, its token tells.
             taken = failures.name_of(error) in ("ValidationException", "ConflictException")
@@ -118,7 +119,7 @@ class BedrockBackend(Backend):
         job = self._known(wire.job_name(key))
         if job is None or job.get("clientRequestToken", key) != key:
             return None
-        return self._ref(job["jobArn"])
+        return self._ref(job["jobArn"], job["jobName"])
 
     # -- watching ---------------------------------------------------------------------------------
 
@@ -163,13 +164,15 @@ class BedrockBackend(Backend):
         return serving.deploy(self._clients, serving.way_of(self.site.offer), self._job(ref.id), _now())
 
     def undeploy(self, ref: RemoteRef) -> None:
-        if job := self._known(ref.id):
-            serving.undeploy(self._clients, serving.way_of(self.site.offer), str(job["jobName"]))
+        name = ref.detail.get("name") or (self._known(ref.id) or {}).get("jobName")
+        if name:  # else no job of that id was ever there
+            serving.undeploy(self._clients, serving.way_of(self.site.offer), str(name))
 
     def complete(
         self, model_ref: str, batch: Sequence[Sequence[ChatMessage]], *, max_output_tokens: int
     ) -> tuple[Completion, ...]:
-        client, (model_id, folded) = self._clients["bedrock-runtime"], self._called_as(model_ref)
+        model_id, folded = self._called_as(model_ref)
+        client = self._clients["bedrock-runtime"]
 
         def answer(chat: Sequence[ChatMessage]) -> Completion:
             body = converse.request(model_id, chat, max_output_tokens=max_output_tokens, folded=folded)
@@ -185,9 +188,13 @@ class BedrockBackend(Backend):
     ) -> Iterator[str]:
         model_id, folded = self._called_as(model_ref)
         body = converse.request(model_id, messages, max_output_tokens=max_output_tokens, folded=folded)
+        whole = False
         for event in self._clients["bedrock-runtime"].converse_stream(**body)["stream"]:
+            whole |= "messageStop" in event
             if text := converse.piece(event):
                 yield text
+        if not whole:  # the SDK takes the end of the connection for the end of the answer
+            raise Unreachable("the answer broke off", backend=self.name, retryable=True)
 
     # -- afterwards -------------------------------------------------------------------------------
 
@@ -203,7 +210,7 @@ class BedrockBackend(Backend):
             storage.unless_absent(lambda: self._clients["bedrock"].delete_custom_model(modelIdentifier=model))
         bucket, prefix = replies.output_of(job)
         for name in storage.unless_absent(lambda: storage.names(self._clients, bucket, prefix)) or ():
-            storage.remove(self._clients, f"s3://{bucket}/{name}")
+            self._clients["s3"].delete_object(Bucket=bucket, Key=name)
 
     def classify(self, error: Exception) -> BackendError:
         known = failures.classify(error, backend=self.name, now=_now())
@@ -236,9 +243,9 @@ class BedrockBackend(Backend):
     def _known(self, identifier: str) -> Mapping[str, Any] | None:
         return storage.unless_absent(lambda: self._job(identifier))
 
-    def _ref(self, arn: str) -> RemoteRef:
-        detail = {"region": self.site.region, "address": self._clients.address("create")}
-        return RemoteRef(self.name, str(arn), detail)
+    def _ref(self, arn: str, name: str) -> RemoteRef:
+        address = self._clients.address("create")
+        return RemoteRef(self.name, arn, {"name": name, "region": self.site.region, "address": address})
 
     def _metrics(self, job: Mapping[str, Any]) -> tuple[Event, ...]:
         bucket, prefix = replies.output_of(job)

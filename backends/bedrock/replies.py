@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -102,11 +103,16 @@ def metric_events(table: str, ended: datetime) -> tuple[Event, ...]:
             step, loss = int(row["step_number"]), float(row["training_loss"])
         except (KeyError, TypeError, ValueError):
             continue
-        data = {"step": step, "loss": loss}
-        text = f"step {step}: loss {loss:.4f}"
-        found.append(Event(f"30-step-{step:09d}", ended, "info", "metrics", text, data))
+        found.append(_step(step, loss, ended))
     apart = -(-len(found) // _MOST_STEPS) or 1
     return tuple(found[::-1][::apart][::-1])
+
+
+def _step(step: int, loss: float, at: datetime) -> Event:
+    id = f"30-step-{step:09d}"
+    if not math.isfinite(loss):
+        return Event(id, at, "warning", "metrics", f"step {step}: the loss is no number", {"step": step})
+    return Event(id, at, "info", "metrics", f"step {step}: loss {loss:.4f}", {"step": step, "loss": loss})
 
 
 def after(told: Sequence[Event], last: str | None) -> tuple[Event, ...]:

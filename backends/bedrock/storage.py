@@ -12,6 +12,7 @@ from gateway.core.errors import NotFound, Rejected
 
 T = TypeVar("T")
 _MOST_BYTES = 8 * 2**20
+_IN_PARTS_FROM = 8 * 2**20  # boto3's own threshold
 
 
 def unless_absent(call: Callable[[], T]) -> T | None:
@@ -44,11 +45,21 @@ def put(clients: Clients, region: str, path: Path, request: Mapping[str, Any]) -
     more = dict(request)
     bucket, key = str(more.pop("Bucket")), str(more.pop("Key"))
     _stays_in(clients, region, bucket)
-    s3 = clients["s3"]
-    head = unless_absent(lambda: s3.head_object(Bucket=bucket, Key=key))
-    if head is None or head["ContentLength"] != path.stat().st_size:
-        s3.upload_file(str(path), bucket, key, ExtraArgs=more or None)
+    size = path.stat().st_size
+    if size != _size_of(clients, bucket, key):
+        # In one piece it is sent once: after a lost reply we look instead. Lost parts of many are sent again.
+        s3 = clients["put" if size < _IN_PARTS_FROM else "s3"]
+        try:
+            s3.upload_file(str(path), bucket, key, ExtraArgs=more or None)
+        except Exception:
+            if size != _size_of(clients, bucket, key):
+                raise
     return f"s3://{bucket}/{key}"
+
+
+def _size_of(clients: Clients, bucket: str, key: str) -> int | None:
+    head: Any = unless_absent(lambda: clients["s3"].head_object(Bucket=bucket, Key=key))
+    return None if head is None else int(head["ContentLength"])
 
 
 def _stays_in(clients: Clients, region: str, bucket: str) -> None:

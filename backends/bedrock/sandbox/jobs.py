@@ -19,6 +19,7 @@ from gateway.core.facts import Facts, ModelFacts
 Asked = Mapping[str, Any]
 Reply = dict[str, Any]
 _JOB = "bedrock.job"
+_NAME, _MODEL, _TOKEN = "bedrock.job-name", "bedrock.model-name", "bedrock.job-token"  # each → a job
 _DETAILS = ("validationDetails", "dataProcessingDetails", "trainingDetails")
 # What stands in each detail, by the phase of the rehearsed life.
 _PARTS: Mapping[str, tuple[str, str, str]] = {
@@ -43,15 +44,12 @@ class Jobs:
 
     def create(self, region: str, asked: Asked) -> Reply:
         """A token that was seen is answered with its job; a name that was seen, with another, is refused."""
-        jobs = [job for job in self._world.all(_JOB) if job["region"] == region]
-        token = asked.get("clientRequestToken")
-        for job in jobs:
-            if token and job["asked"].get("clientRequestToken") == token:
-                return {"jobArn": job["arn"]}
-        if any(job["asked"]["jobName"] == asked["jobName"] for job in jobs):
-            raise invalid("The provided job name is currently in use.")
-        if any(job["asked"]["customModelName"] == asked["customModelName"] for job in jobs):
-            raise invalid("The provided custom model name is already in use.")
+        token = f"{region}/{asked.get('clientRequestToken')}"
+        if "clientRequestToken" in asked and (seen := self._world.get(_TOKEN, token)):
+            return {"jobArn": seen["arn"]}
+        for name, kind in (("jobName", _NAME), ("customModelName", _MODEL)):
+            if self._world.get(kind, f"{region}/{asked[name]}"):
+                raise invalid(f"The provided {name} is currently in use.")
         model = self._base(region, asked)
         self._reaches(region, asked)
         job = self._world.born("bedrock.CreateModelCustomizationJob")
@@ -69,6 +67,10 @@ class Jobs:
         }
         job["life"]["rejected"] |= job["refused"] is not None
         self._world.put(_JOB, number, job)
+        named = {"number": number, "arn": job["arn"]}
+        self._world.put(_NAME, f"{region}/{asked['jobName']}", named)
+        self._world.put(_MODEL, f"{region}/{asked['customModelName']}", named)
+        self._world.put(_TOKEN, token, named)
         return {"jobArn": job["arn"]}
 
     def get(self, region: str, asked: Asked) -> Reply:
@@ -98,11 +100,9 @@ class Jobs:
 
     def model(self, region: str, identifier: str) -> Thing:
         """The job that left this custom model, named by its ARN or name."""
-        for job in self._world.all(_JOB):
-            named = identifier in (job["model_arn"], job["asked"]["customModelName"])
-            there = job["region"] == region and self._world.phase(job).name == "succeeded"
-            if named and there and not job.get("model_deleted"):
-                return job
+        job = self._find(region, identifier, _MODEL, "model_arn")
+        if job and self._world.phase(job).name == "succeeded" and not job.get("model_deleted"):
+            return job
         raise absent("The provided model identifier is not found.")
 
     def get_model(self, region: str, asked: Asked) -> Reply:
@@ -178,10 +178,15 @@ class Jobs:
         return self._world.blob(f"bedrock-{number}.json")
 
     def _job(self, region: str, identifier: str) -> Thing:
-        for job in self._world.all(_JOB):
-            if job["region"] == region and identifier in (job["arn"], job["asked"]["jobName"]):
-                return job
+        if job := self._find(region, identifier, _NAME, "arn"):
+            return job
         raise absent("The provided job identifier is not found.")
+
+    def _find(self, region: str, identifier: str, kind: str, arn: str) -> Thing | None:
+        """The job that an ARN or a name of that kind belongs to."""
+        named = self._world.get(kind, f"{region}/{identifier}")
+        job = self._world.get(_JOB, named["number"] if named else identifier.rpartition("/")[2])
+        return job if job and (named or job[arn] == identifier) else None
 
     def _told(self, job: Thing) -> Reply:
         """A job as AWS tells it; its metrics are written when it is first seen to have ended well."""

@@ -93,7 +93,7 @@ class BedrockRoom(Room):
         in_xml = operation in {name for _, _, name in _S3}
         json_name, xml_name, status, text = _PROBLEMS[fault.kind]
         if in_xml:
-            return _xml_problem(Problem(xml_name, status, text))
+            return _xml_problem(Problem(xml_name, status, text), query=operation == "Query")
         response = Problem(json_name, status, text).response()
         if fault.kind == "throttle":
             response.headers["x-amz-retry-after"] = str(round(fault.seconds * 1000))
@@ -141,7 +141,7 @@ class BedrockRoom(Room):
         try:
             authenticate(request, self.keys, time.time(), body_signed=False)
         except Problem as problem:
-            return _xml_problem(problem)
+            return _xml_problem(problem, query=not places)
         return self.buckets.answer(request, places)
 
 
@@ -161,11 +161,12 @@ _S3_NAMES = {
 }
 
 
-def _xml_problem(problem: Problem) -> Response:
-    """As S3 says it, with its own names for some."""
-    name = _S3_NAMES.get(problem.name, problem.name)
-    error = f"<Code>{name}</Code><Message>{problem.message}</Message>"
-    return Response(f"<Error>{error}</Error>", problem.status, mimetype="application/xml")
+def _xml_problem(problem: Problem, *, query: bool) -> Response:
+    """As S3 says it, with its own names for some; IAM and STS put it one level deeper."""
+    name = problem.name if query else _S3_NAMES.get(problem.name, problem.name)
+    error = f"<Error><Code>{name}</Code><Message>{problem.message}</Message></Error>"
+    body = f"<ErrorResponse>{error}</ErrorResponse>" if query else error
+    return Response(body, problem.status, mimetype="application/xml")
 
 
 def _account(world: World) -> Mapping[str, str]:
