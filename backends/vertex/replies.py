@@ -30,6 +30,8 @@ _STATES: Mapping[str, ObservedState] = {
     "EXPIRED": "failed",
 }
 _PARTLY = "PARTIALLY_SUCCEEDED"
+# Where below its output folder an open model's job leaves whole weights, as a custom deployment takes them.
+_WEIGHTS = "postprocess/node-0/checkpoints/final"
 
 _CODES: Mapping[int, str] = {
     1: "CANCELLED", 2: "UNKNOWN", 3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND",
@@ -169,7 +171,7 @@ def artifacts(job: Job) -> tuple[Artifact, ...]:
     if endpoint := tuned.get("endpoint"):
         found.append(Artifact("model", str(tuned.get("model") or endpoint), callable_id=str(endpoint)))
     elif output:
-        found.append(Artifact("merged_model", str(output)))
+        found.append(Artifact("merged_model", f"{str(output).rstrip('/')}/{_WEIGHTS}"))
     for checkpoint in tuned.get("checkpoints", ()):
         if (place := checkpoint.get("endpoint")) and place != endpoint:
             found.append(Artifact("checkpoint", str(place), callable_id=str(place)))

@@ -109,6 +109,7 @@ def test_an_open_model_leaves_weights_and_nothing_that_answers(sandbox: StartSan
     clock.advance(200)
     (weights,) = at.artifacts(ref)
     assert (weights.kind, weights.callable_id) == ("merged_model", None)
+    assert weights.uri.endswith("/postprocess/node-0/checkpoints/final")
     assert weights.uri != at.artifacts(other)[0].uri
     with pytest.raises(Unsupported, match="GPU endpoint") as caught:
         at.deploy(ref)
