@@ -13,10 +13,12 @@ import socket
 import struct
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from werkzeug.exceptions import HTTPException
@@ -124,7 +126,7 @@ class Application:
             os._exit(137)
         if take(operation, "reset"):
             return self._reset(operation, request)
-        response = handler(request, arguments)
+        response = _handled(handler, request, arguments)
         if take(operation, "crash_after"):
             os._exit(137)
         if take(operation, "lose_reply"):
@@ -164,12 +166,29 @@ class Application:
         return answer({"sandbox": "tunegate", "rooms": sorted(self._rooms), "life": asdict(self._world.life)})
 
 
+def _handled(handler: Handler, request: Request, arguments: Mapping[str, str]) -> Response:
+    """A handler's answer, whatever happens in it. A defect of ours is told by its type and place: its words
+    may hold what was sent."""
+    try:
+        return handler(request, arguments)
+    except HTTPException as error:  # a body that is not JSON, or not of the length it says
+        return Response.force_type(error.get_response())
+    except RecursionError:
+        return answer({"error": "the body is nested too deeply"}, 400)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        return answer({"error": f"a defect of the sandbox: {type(error).__name__} at {place}"}, 500)
+
+
 def fault_of(told: Mapping[str, Any]) -> Fault:
     """A fault as it comes over the wire.
 
     Raises:
         ValueError, TypeError: it is none.
     """
+    if not isinstance(told, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("a fault is an object")
     kind: Kind = told["kind"] if told.get("kind") in KINDS else _no_kind()
     return Fault(
         kind, str(told.get("operation", "*")), int(told.get("times", 1)), float(told.get("seconds", 1))

@@ -125,7 +125,7 @@ class World:
     def phase(self, job: Mapping[str, Any]) -> Phase:
         """Where a job made with `born` stands now."""
         life = Life(**job["life"])
-        stopped = job["cancelled_at"] or job["paused_at"]
+        stopped = job["paused_at"] or job["cancelled_at"]  # one cancelled while it paused lived till then
         lived = (stopped or self.now()) - job["born"] - job["paused_s"]
         phase = _phase(life, lived)
         if not phase.ended and job["cancelled_at"]:

@@ -153,7 +153,7 @@ class Jobs(Files):
         """Bring the account of a job up to now. It is kept, so that an event told once stays as it was."""
         phase = self.world.phase(job)
         told = job.setdefault("told", 0)
-        lived = (job["cancelled_at"] or job["paused_at"] or self.world.now()) - job["born"] - job["paused_s"]
+        lived = (job["paused_at"] or self.world.now()) - job["born"] - job["paused_s"]
         if phase.name == "cancelled":
             return
         due = [h for h in story.happenings(job) if h.at_s <= lived]
