@@ -19,6 +19,7 @@ from backends.local.run import Run
 from backends.sandbox.server import Server
 from gateway.core.job import Event, RemoteRef, Site, Snapshot
 from gateway.core.plan import CandidateKey, ProviderFile, Translation
+from gateway.core.rows import Split
 from gateway.core.spec import JobSpec
 from gateway.data import SplitFile, assign_splits, open_dataset, profile, write_splits
 from tests.backends.sandboxes import Hand, StartSandbox
@@ -100,6 +101,12 @@ class Life:
     def events(self, ref: RemoteRef) -> tuple[Event, ...]:
         return self.backend.events(ref)
 
+    def rest(self, ref: RemoteRef) -> None:
+        """Until the process that trained here has really ended; it tells its end just before."""
+        end = time.monotonic() + _PATIENCE_S
+        while self.box is None and Run(Path(ref.id)).alive("train") and time.monotonic() < end:
+            self.later()
+
     def end(self) -> None:
         """Nothing goes on after the test."""
         for ref in self.refs if self.backend.facts.kind == "local" else ():
@@ -135,7 +142,7 @@ def _files(
     where = model.offers[0] if model.offers else (offer.name if offer else "")
     key = CandidateKey(asked.name, model.name, (model.regions or ("",))[0], where)
     translation = asked.translate(spec, key, found, None)
-    places = {file.split: folder / file.name for file in translation.files}
+    places: dict[Split, Path] = {file.split: folder / file.name for file in translation.files}
     write_splits(
         dataset,
         assignment,

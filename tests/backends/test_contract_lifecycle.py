@@ -30,7 +30,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(params=NAMES)
+EVERYWHERE = [
+    pytest.param(name, marks=() if name in MANAGED else pytest.mark.slow) for name in NAMES
+]  # training for real takes a while
+
+
+@pytest.fixture(params=EVERYWHERE)
 def life(request: pytest.FixtureRequest, tmp_path: Path, tiny: Path, sandbox: StartSandbox) -> Iterator[Life]:
     made = begin(request.param, tmp_path, tiny, sandbox)
     yield made
@@ -140,6 +145,7 @@ def test_staged_files_are_deleted_and_gone_is_no_error(managed: Life) -> None:
 def test_what_has_ended_can_be_deleted_twice(life: Life) -> None:
     ref = life.submit()
     life.watch(ref, FINAL)
+    life.rest(ref)
     life.backend.delete(ref)
     life.backend.delete(ref)
 
