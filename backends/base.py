@@ -82,6 +82,8 @@ class Backend(ABC):
         site: where at the backend the lifecycle calls of this instance work; see `at`.
         options: pydantic model of `options.<backend>` in a spec.
         variables: option → the environment variable its default is taken from.
+        loggers: loggers of the vendor's SDK that write what they send at DEBUG. Egress holds them to INFO,
+            so that an application which turns on everything does not log somebody's data.
         dispatches: True once `stage`, `submit` and `poll` are built; until then a plan is exact but
             its candidates here are `unavailable`.
         credential: reads one credential of this backend by its variable's name, where no vendor's SDK
@@ -90,6 +92,7 @@ class Backend(ABC):
 
     options: ClassVar[type[BaseModel]] = NoOptions
     variables: ClassVar[Mapping[str, str]] = {}
+    loggers: ClassVar[tuple[str, ...]] = ()
     dispatches: ClassVar[bool] = False
     continues: ClassVar[bool] = False
 

@@ -6,6 +6,7 @@ gate denies is never sent, and no answer is remembered: an agreement may end bet
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ class Egress:
         backend = self._backend(Site(request.backend, request.region, request.offer, options))
         with classified(backend):
             _at_home(backend)
+            _hush(backend.loggers)
             yield backend
 
     def _decide(self, request: GateRequest) -> Decision:
@@ -185,6 +187,13 @@ def _at_home(backend: Backend) -> None:
                 place=backend.name,
                 fix="unset the variable or option that sends them there; your own server is `compatible`",
             )
+
+
+def _hush(loggers: Sequence[str]) -> None:
+    """Keep a vendor's SDK from logging what it sends, where an application has turned that on for all."""
+    for logger in map(logging.getLogger, loggers):
+        if logger.getEffectiveLevel() < logging.INFO:
+            logger.setLevel(logging.INFO)
 
 
 def is_loopback(host: str) -> bool:

@@ -38,6 +38,7 @@ class BedrockBackend(Backend):
         "data_uri": "TUNEGATE_BEDROCK_DATA_URI",
         "kms_key": "TUNEGATE_BEDROCK_KMS_KEY",
     }
+    loggers: ClassVar[tuple[str, ...]] = ("boto3", "botocore", "s3transfer", "urllib3")
     dispatches: ClassVar[bool] = True
 
     def __init__(self, facts: Facts, home: Path) -> None:

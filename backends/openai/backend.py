@@ -37,6 +37,7 @@ class OpenAIBackend(Backend):
     by all that `at` gives."""
 
     options: ClassVar[type[BaseModel]] = wire.OpenAIOptions
+    loggers: ClassVar[tuple[str, ...]] = ("openai", "httpx", "httpcore")
     dispatches: ClassVar[bool] = True
     callable_by_name: ClassVar[bool] = True  # a tuned model answers without a deployment
 

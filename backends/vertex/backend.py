@@ -40,6 +40,7 @@ class VertexBackend(Backend):
         "project": "GOOGLE_CLOUD_PROJECT",
         "base_url": "GOOGLE_VERTEX_BASE_URL",
     }
+    loggers: ClassVar[tuple[str, ...]] = ("google", "google_genai", "httpx", "httpcore", "urllib3")
     dispatches: ClassVar[bool] = True
 
     def __init__(self, facts: Facts, home: Path) -> None:

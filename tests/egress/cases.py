@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from gateway.core.classes import DataClass
-from tests.egress.far import STANCES
+from gateway.core.plan import CandidateKey
+from tests.egress.far import MODEL, STANCES, Stance
 
 DAY = date(2026, 11, 22)
 MARK = "zorblequill"  # begins every canary, and stands nowhere else
@@ -48,6 +49,29 @@ class Paper:
         return f'{head}signed = {self.signed}\n{expires}evidence = "a drawer"\n'
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """The managed backends of a proof, and what each states of itself.
+
+    Attributes:
+        models: one of these is asked for, or several at once.
+        kinds: agreements there may be.
+        rows: how many a dataset has.
+    """
+
+    names: tuple[str, ...] = tuple(STANCES)
+    models: tuple[str, ...] = (MODEL,)
+    kinds: tuple[str, ...] = KINDS
+    rows: int = 24
+
+    def stance(self, key: CandidateKey) -> Stance:
+        """What is stated of this place."""
+        return STANCES[key.backend]
+
+
+FAR = Fleet()
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One dataset, one organisation, and what somebody does over a year.
@@ -59,6 +83,7 @@ class Case:
     """
 
     number: int
+    model: str
     declared: DataClass
     planted: DataClass
     prompt: DataClass
@@ -82,25 +107,26 @@ class Case:
     def data_class(self) -> DataClass:
         return max(self.declared, self.planted)
 
-    def rows(self, count: int = 24) -> list[tuple[str, str]]:
+    def rows(self, count: int) -> list[tuple[str, str]]:
         text = PLANTED[self.planted]
         words = ("parcel", "window", "garden", "engine", "letter", "kettle", "bridge", "pencil")
         return [
             (
-                f"{self.mark} {text}, the {words[n % 8]} and the {words[n // 8]} number {n}",
+                f"{self.mark} {text}, the {words[n % 8]} and the {words[n // 8 % 8]} number {n}",
                 f"{self.mark} {words[n % 5]}",
             )
             for n in range(count)
         ]
 
 
-def make(number: int, seed: int) -> Case:
+def make(number: int, seed: int, fleet: Fleet = FAR) -> Case:
     """The case of that number: the same for the same seed, whichever were made before."""
     chance = random.Random(f"{seed}/{number}")
-    papers = _papers(chance)
+    papers = _papers(chance, fleet)
     planted = chance.choice((DataClass.PUBLIC, DataClass.PUBLIC, DataClass.PII, DataClass.PHI))
     return Case(
         number=number,
+        model=chance.choice(fleet.models),
         declared=chance.choice(tuple(DataClass)),
         planted=planted,
         prompt=chance.choice(tuple(PLANTED)),
@@ -108,8 +134,8 @@ def make(number: int, seed: int) -> Case:
         residency=chance.choice(("any", "any", "any", "us", "eu")),
         sets=chance.choice(SETS),
         papers=papers,
-        later=papers if chance.random() < 0.6 else _papers(chance),
-        route=tuple(chance.sample(tuple(STANCES), chance.randint(1, len(STANCES)))),
+        later=papers if chance.random() < 0.6 else _papers(chance, fleet),
+        route=tuple(chance.sample(fleet.names, chance.randint(1, len(fleet.names)))),
         objective=chance.choice(("cheapest", "order")),
         pauses=(chance.choice((0, 0, 20, 200)), chance.choice((0, 0, 40, 400))),
         actions=tuple(chance.sample(ACTIONS, chance.randint(1, 4))),
@@ -117,21 +143,23 @@ def make(number: int, seed: int) -> Case:
     )
 
 
-def _papers(chance: random.Random) -> tuple[Paper, ...]:
+def _papers(chance: random.Random, fleet: Fleet) -> tuple[Paper, ...]:
     """Each backend has each agreement or not; some lapsed, some begin later, some end soon."""
     generous = chance.random()
     return tuple(
         Paper(kind, backend, DAY + timedelta(days=start), None if end is None else DAY + timedelta(days=end))
-        for backend in STANCES
-        for kind in KINDS
+        for backend in fleet.names
+        for kind in fleet.kinds
         if chance.random() < generous
         for start, end in (chance.choice(((-300, 900), (-300, 10), (-300, -1), (5, 900), (-10, None))),)
     )
 
 
-def allows(case: Case, backend: str, data_class: DataClass, papers: tuple[Paper, ...], on: date) -> bool:
-    """Whether the shipped sets in force let data of this class go there on that day."""
-    stance, sets = STANCES[backend], set(case.sets)
+def allows(
+    case: Case, stance: Stance, backend: str, data_class: DataClass, papers: tuple[Paper, ...], on: date
+) -> bool:
+    """Whether the shipped sets in force let data of this class go to such a place on that day."""
+    sets = set(case.sets)
     held = {paper.kind for paper in papers if paper.backend == backend and paper.in_force(on)}
     personal = data_class >= DataClass.PII
     permits = {

@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from gateway import Gateway, JobHandle, JobSpec, TunegateError
 from gateway.core.classes import DataClass
 from gateway.core.gate import Action
 from gateway.core.job import ChatMessage
-from gateway.core.plan import CandidateKey, Plan, ProviderFile, Verdict
+from gateway.core.plan import CandidateKey, Plan, ProviderFile
 from gateway.core.rows import Message
 from gateway.planner import question
-from tests.egress.cases import DAY, MARK, PLANTED, Case, Paper, allows
-from tests.egress.far import MODEL, Received, Recorder, reveals
+from tests.egress.cases import DAY, FAR, MARK, PLANTED, Case, Fleet, Paper, allows
+from tests.egress.far import Received, reveals
 from tests.jobs.world import Clock
 
 
@@ -58,6 +59,14 @@ class Tally:
         )
 
 
+class Arrivals(Protocol):
+    """Where what was sent arrives."""
+
+    quotes: bool
+
+    def take(self) -> list[Received]: ...
+
+
 class Trial:
     """Somebody's year with one dataset.
 
@@ -66,10 +75,21 @@ class Trial:
         home: shared with other cases, as one machine's jobs share it.
     """
 
-    def __init__(self, case: Case, folder: Path, home: Path, recorder: Recorder, tally: Tally) -> None:
+    def __init__(
+        self,
+        case: Case,
+        folder: Path,
+        home: Path,
+        recorder: Arrivals,
+        tally: Tally,
+        *,
+        fleet: Fleet = FAR,
+        clock: Clock | None = None,
+    ) -> None:
         self.case, self.folder, self.home = case, folder, home
-        self.recorder, self.tally = recorder, tally
-        self.clock = Clock(datetime.combine(DAY, time(12), UTC))
+        self.recorder, self.tally, self.fleet = recorder, tally, fleet
+        self.clock = clock or Clock()
+        self.clock.now = datetime.combine(DAY, time(12), UTC)
         self.papers = case.papers
         folder.mkdir()
         self._write_data()
@@ -102,16 +122,16 @@ class Trial:
             plan = self._gateway().plan(spec)
             self.tally.said.append(json.dumps(plan.to_json()))
         for candidate in plan.candidates if plan else ():
-            backend = candidate.key.backend
-            expected = allows(self.case, backend, self.case.data_class, self.papers, self._today)
-            if (candidate.verdict is not Verdict.DENIED) is not expected:
-                self.tally.wrong.append(f"case {self.case.number}: {backend} is {candidate.verdict}")
+            if candidate.decision is None:  # nobody asked: it cannot do this at all
+                continue
+            if candidate.decision.allowed is not self._may(self.case, candidate.key, self.case.data_class):
+                self.tally.wrong.append(f"case {self.case.number}: {candidate.key} is {candidate.verdict}")
         return plan
 
     def _see_through(self, job: JobHandle) -> JobHandle | None:
         """Dispatch, training, evaluation, record: to the end, or to what prevents it."""
         gateway = self._gateway()
-        with self._watched("run", job.key.backend):
+        with self._watched("run", job.key):
             handle = gateway.jobs.get(job.id)
             handle.wait()
             told = [json.dumps(handle.to_json()), *(f"{e.text} {e.data}" for e in handle.events())]
@@ -134,12 +154,12 @@ class Trial:
         }
         if action == "base":
             free = replace(case, tags=(), residency="any")  # a prompt that belongs to no job
-            with self._watched("base", case.route[0], DataClass.PHI, free):
-                gateway.complete(MODEL, prompt, backend=case.route[0])
+            with self._watched("base", CandidateKey(case.route[0], case.model, "", ""), DataClass.PHI, free):
+                gateway.complete(case.model, prompt, backend=case.route[0])
         elif job is not None:
             asks = action in ("complete", "stream")
             data_class = max(case.data_class, case.prompt) if asks else case.data_class
-            with self._watched(action, None if action == "stray" else job.key.backend, data_class):
+            with self._watched(action, None if action == "stray" else job.key, data_class):
                 acts[action](gateway.jobs.get(job.id))
 
     def _score(self, gateway: Gateway, job: JobHandle) -> None:
@@ -161,10 +181,17 @@ class Trial:
         file = ProviderFile(path.name, "train", "far-chat", 1, 1, {}, "a" * 64)
         for name in self.case.route:
             facts = rooms.backend(name).facts
+            model = facts.models[0] if facts.models else None
+            key = CandidateKey(
+                name,
+                model.name if model else self.case.model,
+                model.regions[0] if model and model.regions else "",
+                model.offers[0] if model and model.offers else "",
+            )
             request = question(
                 Action.UPLOAD,
                 facts,
-                CandidateKey(name, MODEL, facts.models[0].regions[0], "standard"),
+                key,
                 team="default",
                 data_class=self.case.data_class,
                 scanned=True,
@@ -173,12 +200,13 @@ class Trial:
                 tags=self.case.tags,
                 asked_residency=self.case.residency,
             )
-            with self._watched("stray", name):
-                rooms.egress.stage(request, file, path, key=rooms.store.get(job.id).key)
-            with self._watched("stray", name):
+            options = rooms.options.get(name, {})
+            with self._watched("stray", key):
+                rooms.egress.stage(request, file, path, key=rooms.store.get(job.id).key, options=options)
+            with self._watched("stray", key):
                 asked = replace(request, action=Action.INFER)
                 chat = [ChatMessage("user", self.case.mark)]
-                list(rooms.egress.stream(asked, "m", chat, max_output_tokens=8))
+                list(rooms.egress.stream(asked, key.model, chat, max_output_tokens=8, options=options))
 
     # -- counting ---------------------------------------------------------------------------------
 
@@ -186,14 +214,14 @@ class Trial:
     def _watched(
         self,
         what: str,
-        backend: str | None = None,
+        key: CandidateKey | None = None,
         data_class: DataClass | None = None,
         case: Case | None = None,
     ) -> Generator[None]:
         """While something is done: what is said is kept, and what arrives is held to the reference.
 
         Args:
-            backend: the only one that may be sent anything; None where nothing may be.
+            key: the only place that may be sent anything; None where nothing may be.
             case: what the spec demands of it; another where no spec is meant.
         """
         self.tally.did[what, data_class or self.case.data_class] += 1
@@ -205,21 +233,23 @@ class Trial:
             self.tally.said += said
         finally:
             for received in self.recorder.take():
-                self._count(received, what, backend, data_class or self.case.data_class, case or self.case)
+                self._count(received, what, key, data_class or self.case.data_class, case or self.case)
 
     def _count(
-        self, received: Received, what: str, backend: str | None, data_class: DataClass, case: Case
+        self, received: Received, what: str, key: CandidateKey | None, data_class: DataClass, case: Case
     ) -> None:
         if not reveals(received.body, self.case.mark.encode()):
             return
-        may = received.backend == backend and allows(
-            case, received.backend, data_class, self.papers, self._today
-        )
+        may = key is not None and received.backend == key.backend and self._may(case, key, data_class)
         if may:
             self.tally.allowed_bytes += len(received.body)
         else:
             self.tally.denied_bytes += len(received.body)
             self.tally.breaches.append(f"case {self.case.number}: {what} at {received.backend}")
+
+    def _may(self, case: Case, key: CandidateKey, data_class: DataClass) -> bool:
+        stance = self.fleet.stance(key)
+        return allows(case, stance, key.backend, data_class, self.papers, self._today)
 
     # -- the scene --------------------------------------------------------------------------------
 
@@ -250,7 +280,8 @@ class Trial:
         }
         path = self.folder / "job.yaml"
         path.write_text(
-            f"version: 1\nname: case-{case.number}\nmodel: {MODEL}\ndata: {json.dumps(data)}\n"
+            f"version: 1\nname: case-{case.number}\nmodel: {json.dumps(self.fleet.models)}\n"
+            f"data: {json.dumps(data)}\n"
             f"route: {{backends: {json.dumps(case.route)}, objective: {case.objective}}}\n"
             "evaluate: {metrics: [exact_match], max_output_tokens: 8}\n",
             encoding="utf-8",
@@ -259,14 +290,14 @@ class Trial:
 
     def _write_data(self) -> None:
         with (self.folder / "data.jsonl").open("w", encoding="utf-8") as file:
-            for asked, answered in self.case.rows():
+            for asked, answered in self.case.rows(self.fleet.rows):
                 turns = (("user", asked), ("assistant", answered))
                 file.write(json.dumps({"messages": [{"role": r, "content": c} for r, c in turns]}) + "\n")
 
 
 def _is_known(case: Case, paper: Paper) -> bool:
     """Whether the rules in force, or a provider, ask for this kind at all: others are an error."""
-    known = {"baa", "modified_retention"}
+    known = {"baa", "modified_retention", "existing_account"}
     if {"baseline", "gdpr-eu"} & set(case.sets):
         known.add("dpa")
     if "hipaa" in case.sets:
@@ -286,7 +317,7 @@ def logged(said: list[str]) -> Generator[None]:
             said.append(self.format(record))
 
     handler = Keep()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
