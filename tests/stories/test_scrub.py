@@ -315,6 +315,49 @@ def test_the_home_keeps_the_key_to_itself(clinic: User) -> None:
     assert not any(name in shown for name in NAMES)
 
 
+def test_held_out_files_are_scrubbed_apart_and_stay_held_out(clinic: User) -> None:
+    lines = notes(40).splitlines(keepends=True)
+    clinic.write("notes.jsonl", "".join(lines[:24]))
+    clinic.write("held/a.jsonl", "".join(lines[24:30]))
+    clinic.write("held/b.jsonl", "".join(lines[30:36]))
+    clinic.write("last.jsonl", "".join(lines[36:]))
+    spec(clinic, deidentify="scrub", validation="held/*.jsonl", test="last.jsonl", group_by=None)
+    data, _, _ = bedrock(clinic)
+    assert data["splits"] == {"train": 24, "validation": 12, "test": 4}
+    copies = [path.read_text() for path in (clinic.home / "cache").rglob("*.jsonl")]
+    assert len(copies) == 4
+    assert not any(name in text for text in copies for name in NAMES)
+
+
+def test_the_files_of_a_spec_go_into_a_folder(clinic: User) -> None:
+    (clinic.folder / "out").mkdir()
+    clinic.write("more.jsonl", notes(4))
+    spec(clinic, train=["notes.jsonl", "more.jsonl"])
+    reports = clinic.json("data", "scrub", "job.yaml", "--out", "out")
+    assert [Path(report["file"]).name for report in reports] == ["notes.jsonl", "more.jsonl"]
+    assert all("group_by=patient" in report["method"] for report in reports)
+
+
+def test_one_secret_gives_the_same_copy_in_any_home(clinic: User) -> None:
+    seed = clinic.write("seed", "5" * 64)
+    seed.chmod(0o600)
+    for home, to in (("one", "a.jsonl"), ("two", "b.jsonl")):
+        clinic.home = clinic.folder / home
+        clinic.tunegate("data", "scrub", "notes.jsonl", "--out", to, "--seed-file", "seed")
+    clinic.tunegate("data", "scrub", "notes.jsonl", "--out", "c.jsonl")
+    a, b, c = ((clinic.folder / name).read_bytes() for name in ("a.jsonl", "b.jsonl", "c.jsonl"))
+    assert a == b != c
+
+
+@pytest.mark.parametrize(("content", "mode", "why"), [("short", 0o600, "short"), ("5" * 64, 0o644, "others")])
+def test_a_secret_that_is_none_is_refused(clinic: User, content: str, mode: int, why: str) -> None:
+    clinic.write("seed", content).chmod(mode)
+    command = ("data", "scrub", "notes.jsonl", "--out", "clean.jsonl", "--seed-file")
+    assert why in clinic.tunegate(*command, "seed", code=2).stderr
+    assert "cannot be read" in clinic.tunegate(*command, "nowhere", code=2).stderr
+    assert not (clinic.folder / "clean.jsonl").exists()
+
+
 def test_a_run_trains_on_the_scrubbed_copy(user: User, tiny: Path) -> None:
     user.write("notes.jsonl", notes())
     source: dict[str, Any] = {"train": "notes.jsonl", "class": "phi", "too_long": "truncate"}
