@@ -45,6 +45,7 @@ class BedrockBackend(Backend):
         super().__init__(facts, home)
         self._by_region: dict[str, Clients] = {}  # shared with every `at`
         self._folds: dict[str, bool] = {}
+        self._just_seen: dict[str, Mapping[str, Any]] = {}
 
     # -- planning ---------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class BedrockBackend(Backend):
         return tuple(name for name in ("role_arn", "output_uri") if not options.get(name))
 
     def account(self, options: Mapping[str, Any]) -> str:
-        return str(options.get("role_arn", "")).partition(":iam::")[2].partition(":")[0]
+        return wire.account_of(options.get("role_arn"))
 
     # -- the site ---------------------------------------------------------------------------------
 
@@ -85,9 +86,8 @@ class BedrockBackend(Backend):
         return tuple(self._clients.address(service) for service in ("s3", "create", "bedrock-runtime"))
 
     def check(self) -> tuple[Check, ...]:
-        regions = (
-            [self.site.region] if self.site.region else sorted({r for m in self._today for r in m.regions})
-        )
+        offered = {region for model in self._today for region in model.regions}
+        regions = [self.site.region] if self.site.region else sorted(offered)
         found: dict[str, Check] = {}
         for region in regions:
             models = tuple(model for model in self._today if region in model.regions)
@@ -125,10 +125,12 @@ class BedrockBackend(Backend):
     # -- watching ---------------------------------------------------------------------------------
 
     def poll(self, ref: RemoteRef) -> Snapshot:
-        return replies.snapshot(self._job(ref.id), _now())
+        job = self._just_seen[ref.id] = self._job(ref.id)
+        return replies.snapshot(job, _now())
 
     def events(self, ref: RemoteRef, *, after: str | None = None) -> tuple[Event, ...]:
-        job = self._job(ref.id)
+        """Read off the job's reply: the one of the look before, where there was one."""
+        job = self._just_seen.pop(ref.id, None) or self._job(ref.id)
         metrics = self._metrics(job) if job.get("status") == "Completed" else ()
         return replies.after(replies.events(job, metrics), after)
 

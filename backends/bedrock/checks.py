@@ -29,7 +29,7 @@ def check(
     yield _role(clients, options.role_arn, classify)
     for option in ("output_uri", "data_uri"):
         if uri := wire.at(getattr(options, option), region):
-            yield _bucket(clients, option, uri, region, classify)
+            yield _bucket(clients, option, uri, wire.account_of(options.role_arn), region, classify)
         elif option == "output_uri":
             yield Check("output bucket", "missing", "set options.bedrock.output_uri")
     for model in models:
@@ -73,11 +73,12 @@ def _trusts_bedrock(policy: object) -> bool:
     return False
 
 
-def _bucket(clients: Clients, option: str, uri: str, region: str, classify: Classify) -> Check:
+def _bucket(clients: Clients, option: str, uri: str, account: str, region: str, classify: Classify) -> Check:
     bucket = storage.split(uri)[0]
     name = f"bucket {bucket}"
     try:
-        found = clients["s3"].head_bucket(Bucket=bucket).get("BucketRegion", region)
+        owner = {"ExpectedBucketOwner": account} if account else {}
+        found = clients["s3"].head_bucket(Bucket=bucket, **owner).get("BucketRegion", region)
     except Exception as error:
         return _unseen(name, classify(error))
     if found != region:

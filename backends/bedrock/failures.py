@@ -46,7 +46,8 @@ _CLOCK = _Kind(Auth, "this machine's clock is wrong", "set the clock (time synch
 _FORBIDDEN = _Kind(
     Auth,
     "this credential may not do that",
-    "allow the action named here in IAM (creating a job also needs iam:PassRole on options.bedrock.role_arn)",
+    "allow the action named here in IAM (creating a job also needs iam:PassRole on options.bedrock.role_arn; "
+    "buckets must belong to that role's account)",
 )
 _SLOW_DOWN = _Kind(RateLimited, "AWS asks to slow down", retryable=True)
 _QUOTA = _Kind(

@@ -44,7 +44,8 @@ def put(clients: Clients, region: str, path: Path, request: Mapping[str, Any]) -
     """
     more = dict(request)
     bucket, key = str(more.pop("Bucket")), str(more.pop("Key"))
-    _stays_in(clients, region, bucket)
+    owner = {name: value for name, value in more.items() if name == "ExpectedBucketOwner"}
+    _stays_in(clients, region, bucket, owner)
     size = path.stat().st_size
     if size != _size_of(clients, bucket, key):
         # In one piece it is sent once: after a lost reply we look instead. Lost parts of many are sent again.
@@ -62,9 +63,9 @@ def _size_of(clients: Clients, bucket: str, key: str) -> int | None:
     return None if head is None else int(head["ContentLength"])
 
 
-def _stays_in(clients: Clients, region: str, bucket: str) -> None:
+def _stays_in(clients: Clients, region: str, bucket: str, owner: Mapping[str, Any]) -> None:
     """Rows go only to the region that was decided about: the SDK itself would follow a bucket anywhere."""
-    head = unless_absent(lambda: clients["s3"].head_bucket(Bucket=bucket))
+    head = unless_absent(lambda: clients["s3"].head_bucket(Bucket=bucket, **owner))
     if head is None:
         raise NotFound(
             "there is no such bucket",

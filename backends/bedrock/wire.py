@@ -138,6 +138,11 @@ def job_name(key: str) -> str:
     return str(fill(_JOB_NAME, {}, key))
 
 
+def account_of(role_arn: str | None) -> str:
+    """Twelve digits: the account a role belongs to; empty where none is named."""
+    return (role_arn or "").partition(":iam::")[2].partition(":")[0]
+
+
 def at(uri: str | None, region: str) -> str | None:
     """A place of the options as it is in that region."""
     return uri and uri.replace(_REGION, region)
@@ -151,6 +156,8 @@ def upload(file: ProviderFile, options: BedrockOptions, region: str) -> Provider
     content = file.sha256 or f"{{sha256:{file.name}}}"
     key = "/".join(part for part in (prefix.strip("/"), content, file.name) if part)
     body = {"Bucket": bucket, "Key": key}
+    if account := account_of(options.role_arn):  # agreements cover an account: rows go to no other's bucket
+        body["ExpectedBucketOwner"] = account
     if options.kms_key:  # else the bucket's own default encryption
         body |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": options.kms_key}
     return ProviderRequest("PutObject", body)

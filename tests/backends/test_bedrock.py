@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.bedrock.wire import BedrockOptions, model_name
+from backends.bedrock.wire import BedrockOptions, job_name, model_name
 from backends.ledger import fill
 from gateway.core.plan import Translation
 from gateway.core.rows import Converted, Refusal, Row
@@ -63,12 +64,17 @@ def problems(shape: Any, value: Any, path: str = "") -> list[str]:
     return found
 
 
-def aws_says(body: Mapping[str, Any]) -> list[str]:
+@cache
+def create_shape() -> Any:
     session = pytest.importorskip("botocore.session", reason="AWS's service model comes with boto3")
-    validate = pytest.importorskip("botocore.validate")
-    shape = session.get_session().get_service_model("bedrock").operation_model("CreateModelCustomizationJob")
-    report = validate.ParamValidator().validate(dict(body), shape.input_shape)
-    return [*problems(shape.input_shape, body), *([report.generate_report()] if report.has_errors() else [])]
+    model = session.get_session().get_service_model("bedrock")
+    return model.operation_model("CreateModelCustomizationJob").input_shape
+
+
+def aws_says(body: Mapping[str, Any]) -> list[str]:
+    shape = create_shape()
+    report = pytest.importorskip("botocore.validate").ParamValidator().validate(dict(body), shape)
+    return [*problems(shape, body), *([report.generate_report()] if report.has_errors() else [])]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -156,7 +162,27 @@ def test_files_are_placed_by_their_content() -> None:
     assert translation.requests[0].operation == "PutObject"
     assert translation.requests[0].body == {
         "Bucket": "bucket", "Key": f"out/tunegate-data/{'ab' * 32}/train.jsonl",
+        "ExpectedBucketOwner": "123456789012",
     }  # fmt: skip
+
+
+def test_places_may_name_the_region() -> None:
+    """A bucket lies in one region, and one settings file serves them all."""
+    options = {**OPTIONS, "output_uri": "s3://acme-{region}/out"}
+    body = create(translate("bedrock", spec("llama-3.1-8b-instruct", options={"bedrock": options})))
+    assert body["outputDataConfig"] == {"s3Uri": "s3://acme-us-west-2/out"}
+    body = create(translate("bedrock", spec("nova-micro", options={"bedrock": options})))
+    assert body["outputDataConfig"] == {"s3Uri": "s3://acme-us-east-1/out"}
+    with pytest.raises(ValueError, match="output_uri"):
+        BedrockOptions.model_validate({"output_uri": "s3://acme-{somewhere}/out"})
+
+
+@given(st.from_regex(r"tunegate-[0-9a-z]{16}-[1-9][0-9]?", fullmatch=True))
+def test_any_key_makes_valid_names_that_tell_it_from_others(key: str) -> None:
+    body = fill(create(translate("bedrock", spec("nova-micro", options={"bedrock": OPTIONS}))), PLACES, key)
+    assert aws_says(body) == []
+    assert body["jobName"] == body["clientRequestToken"] == job_name(key) == key
+    assert body["customModelName"] != fill("soap-notes-{key#12}", {}, f"{key}0")
 
 
 def test_the_same_key_gives_the_same_job() -> None:

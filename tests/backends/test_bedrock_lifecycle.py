@@ -207,6 +207,14 @@ def test_rows_do_not_follow_a_bucket_into_another_region(sandbox: StartSandbox, 
     assert asked(box, "PutObject") == 0
 
 
+def test_rows_go_to_no_other_account(sandbox: StartSandbox, tmp_path: Path) -> None:
+    """An agreement covers an account: a bucket that belongs to somebody else gets nothing."""
+    box = sandbox("bedrock")
+    job = planned(tmp_path, role_arn="arn:aws:iam::123456789012:role/tuner")
+    assert isinstance(error_of(job, job.stage), Auth)
+    assert asked(box, "PutObject") == 0
+
+
 def test_a_bucket_that_is_not_there(sandbox: StartSandbox, tmp_path: Path) -> None:
     sandbox("bedrock")
     job = planned(tmp_path, output_uri="s3://nobody-has-this-bucket/out")
@@ -399,31 +407,32 @@ def test_deleting_leaves_nothing_behind(sandbox: StartSandbox, tmp_path: Path) -
         ("truncate", Unreachable, None, True),
     ],
 )
-@pytest.mark.parametrize(
-    "operation", ["GetModelCustomizationJob", "CreateModelCustomizationJob", "HeadBucket"]
-)
-def test_each_fault_is_its_own_error(
+def test_each_fault_is_its_own_error_at_every_call(
     sandbox: StartSandbox, tmp_path: Path, kind: Kind, error: type[BackendError], status: int | None,
-    retryable: bool, operation: str,
+    retryable: bool,
 ) -> None:  # fmt: skip
-    if (kind, operation) == ("truncate", "HeadBucket"):
-        pytest.skip("the answer has no body to cut")
     box = sandbox("bedrock")
     job = planned(tmp_path)
     staged = job.stage()
     ref = replace(job, key="tunegate-another-1").submit([staged])
-    box.world.faults.arm(Fault(kind, f"bedrock.{operation}", times=9, seconds=0.01))
-    call: Any = {
+    calls: dict[str, Any] = {
         "GetModelCustomizationJob": lambda: job.backend.poll(ref),
         "CreateModelCustomizationJob": lambda: job.submit([staged]),
         "HeadBucket": job.stage,
-    }[operation]
-    found = error_of(job, call)
-    assert (type(found), found.retryable) == (error, retryable)
-    assert found.status == status
-    assert found.fix or retryable
-    if kind == "throttle" and operation != "HeadBucket":
-        assert found.retry_after_s == 0.01
+        "Converse": lambda: job.backend.complete("nova-micro", [[]], max_output_tokens=5),
+    }
+    if kind == "truncate":
+        del calls["HeadBucket"]  # its answer has no body to cut
+    if kind in ("throttle", "unavailable", "broken", "reset", "lose_reply"):
+        del calls["Converse"]  # is asked for again, with pauses: see below
+    for operation, call in calls.items():
+        box.world.faults.arm(Fault(kind, f"bedrock.{operation}", times=9, seconds=0.01))
+        found = error_of(job, call)
+        assert (type(found), found.retryable, found.status) == (error, retryable, status), operation
+        assert found.fix or retryable
+        if kind == "throttle" and operation != "HeadBucket":
+            assert found.retry_after_s == 0.01
+        box.world.faults.clear()
 
 
 def test_a_read_that_fails_once_is_read_again(sandbox: StartSandbox, tmp_path: Path) -> None:

@@ -47,12 +47,13 @@ class BedrockRoom(Room):
         super().__init__(world)
         self.facts = load_facts(_FACTS)
         about = _account(world)
+        self.account = about["account"]
         self.keys = Keys(about["key"], about["secret"], about["token"])
         regions = tuple(sorted({region for model in self.facts.models for region in model.regions}))
-        self.buckets = Buckets(world, about["account"], regions)
-        self.jobs = Jobs(world, self.facts, about["account"], self.buckets)
+        self.buckets = Buckets(world, self.account, regions)
+        self.jobs = Jobs(world, self.facts, self.account, self.buckets)
         self.served = {
-            offer: Served(world, self.jobs, self.facts, about["account"], offer)
+            offer: Served(world, self.jobs, self.facts, self.account, offer)
             for offer in ("on-demand", "provisioned")
         }
         self.runtime = Runtime(self.jobs, self.served, self.facts)
@@ -140,6 +141,8 @@ class BedrockRoom(Room):
     def _s3(self, request: Request, places: Mapping[str, str]) -> Response:
         try:
             authenticate(request, self.keys, time.time(), body_signed=False)
+            if request.headers.get("x-amz-expected-bucket-owner", self.account) != self.account:
+                raise Problem("AccessDenied", 403, "Access Denied")
         except Problem as problem:
             return _xml_problem(problem, query=not places)
         return self.buckets.answer(request, places)
