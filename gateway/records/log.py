@@ -61,6 +61,10 @@ class Entry:
     attempt: int | None
     path: Path
 
+    def is_before(self, moment: datetime) -> bool:
+        """Whether it was written earlier; False where nobody can tell."""
+        return bool(self.at) and datetime.fromisoformat(self.at) < moment
+
 
 class RecordLog:
     """The account kept in one folder.
@@ -76,6 +80,7 @@ class RecordLog:
         self._key = key
         self._clock = clock
         self._seen: dict[tuple[int, int, int, int], Entry] = {}
+        self._hint = 0  # a record that was there, from which the last one is near
 
     def append(self, kind: str, subjects: Sequence[Subject], predicate: Mapping[str, Any]) -> RecordRef:
         """Sign and store one record.
@@ -112,14 +117,22 @@ class RecordLog:
         with writing(self.folder, "the record cannot be written"):
             self._keep(successor)
             ref = self._append("key_rotation", described, body)
-            write_new(self._retirement, str(ref.sequence).encode())
+            self._retire(ref.path.read_bytes())
         return ref
 
-    @property
-    def _retirement(self) -> Path:
+    def _retirement(self, key: str) -> Path:
         """Where a retired key's last record is noted, so that a process that still holds the key stops
         using it. Verification does not rely on it."""
-        return self.folder / "keys" / f"{self._key.id}.retired"
+        return self.folder / "keys" / f"{key}.retired"
+
+    def _retire(self, last: bytes) -> None:
+        """Note who retired with this record, if anybody did: by whoever comes next, should the one who
+        wrote it have died."""
+        found = open_(last, self._keys())
+        if isinstance(found, Record) and kind_of(found.statement["predicateType"]) == "key_rotation":
+            place = self._retirement(str(found.predicate["retired"]))
+            if not place.exists():
+                write_new(place, str(found.sequence).encode())
 
     def prune(self, *, before: datetime, keep_years: int) -> RecordRef | None:
         """Remove the oldest records, up to the first that was written at or after `before`. A signed
@@ -169,22 +182,24 @@ class RecordLog:
                 fix="name an earlier day, or change `keep_years` under `[records]` in tunegate.toml",
             )
         entries = list(self.entries())
-        young = (at for at, entry in enumerate(entries) if datetime.fromisoformat(entry.at) >= before)
+        young = (at for at, entry in enumerate(entries) if not entry.is_before(before))
         old = entries[: next(young, len(entries))]
         return old if any(entry.kind != "key_rotation" for entry in old) else []
 
     def _append(self, kind: str, described: list[dict[str, Any]], predicate: Mapping[str, Any]) -> RecordRef:
         """Under the lock: number, chain, sign, store."""
         self._keep(self._key)
-        if self._retirement.exists():
+        last = self._last_whole()
+        before = self._path(last).read_bytes() if last else b""
+        self._retire(before)
+        if (retired := self._retirement(self._key.id)).exists():
             raise RecordError(
-                f"this key was retired at record {self._retirement.read_text()}",
-                place=str(self._retirement),
+                f"this key was retired at record {retired.read_text()}",
+                place=str(retired),
                 fix="run the command again: it opens the account with the key that followed",
             )
-        places = self._whole_places()
-        sequence = max(places, default=0) + 1
-        previous = sha256(places[sequence - 1].read_bytes()) if places else NO_PREVIOUS
+        sequence = last + 1
+        previous = sha256(before) if last else NO_PREVIOUS
         log = {"sequence": sequence, "previous": previous, "at": self._clock().isoformat()}
         statement = {
             "_type": STATEMENT_TYPE,
@@ -193,19 +208,36 @@ class RecordLog:
             "predicate": {**predicate, "log": log},
         }
         content = seal(statement, self._key)
-        path = self.folder / f"{sequence:08d}.json"
+        path = self._path(sequence)
         write_new(path, content)
+        self._hint = sequence
         return RecordRef(sequence, sha256(content), path)
 
-    def _whole_places(self) -> dict[int, Path]:
-        """What is there, once what a crash left was put aside: drafts without a name, and a last record
-        that ends in its middle (a file system that lost what it had promised to keep)."""
-        for draft in self.folder.glob(".*.json.*"):
-            draft.unlink(missing_ok=True)
-        places = self._places()
-        if places and is_torn(places[max(places)].read_bytes()):
-            set_aside(places.pop(max(places)), ".torn")
-        return places
+    def _last_whole(self) -> int:
+        """The last record, once what a crash left was put aside: drafts without a name, and a last record
+        that ends in its middle (a file system that lost what it had promised to keep). 0: none."""
+        if not self._hint:
+            for draft in self.folder.glob(".*.json.*"):
+                draft.unlink(missing_ok=True)
+        last = self._last()
+        if last and is_torn(self._path(last).read_bytes()):
+            set_aside(self._path(last), ".torn")
+            self._hint = 0
+            return self._last()
+        return last
+
+    def _last(self) -> int:
+        """The last record's number: near the one that was last when we looked; 0 for an empty account."""
+        last = self._hint
+        if not last or not self._path(last).exists():
+            last = max(self._places(), default=0)
+        while self._path(last + 1).exists():
+            last += 1
+        self._hint = last
+        return last
+
+    def _path(self, sequence: int) -> Path:
+        return self.folder / f"{sequence:08d}.json"
 
     def verify(self, head: Head | None = None, *, pinned: Collection[str] | None = None) -> VerifyReport:
         """Check every signature, the numbering and the chain.
@@ -222,11 +254,8 @@ class RecordLog:
 
     def head(self) -> Head | None:
         """The last record, to be kept elsewhere; None for an empty account."""
-        places = self._places()
-        if not places:
-            return None
-        last = max(places)
-        return Head(last, sha256(self._read(places[last])))
+        last = self._last()
+        return Head(last, sha256(self._read(self._path(last)))) if last else None
 
     def show(self, sequence: int) -> dict[str, Any]:
         """One record: its statement, and whether its signature holds.
@@ -252,12 +281,14 @@ class RecordLog:
     def entries(self, *, since: datetime | None = None) -> tuple[Entry, ...]:
         """Records in order, one line each; all of them, or those written from `since` on."""
         keys = self._keys()
+        places = range(self._last(), 0, -1) if since else sorted(self._places(), reverse=True)
         found: list[Entry] = []
-        for place, path in sorted(self._places().items(), reverse=True):
-            entry = self._entry(place, path, keys)
-            if since is not None and entry.at and datetime.fromisoformat(entry.at) < since - _SKEW:
-                break  # a long account is not read to its beginning for a job of today
-            found.append(entry)
+        for place in places:
+            if (path := self._path(place)).exists():
+                entry = self._entry(place, path, keys)
+                if since is not None and entry.is_before(since - _SKEW):
+                    break  # a long account is not read to its beginning for a job of today
+                found.append(entry)
         return tuple(reversed(found))
 
     def of_job(self, job_id: str, *, since: datetime | None = None) -> tuple[Entry, ...]:

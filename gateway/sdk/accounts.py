@@ -24,7 +24,17 @@ from gateway.core.plan import CandidateKey, ProviderFile
 from gateway.core.spec import canonical_sha256
 from gateway.egress import Sending
 from gateway.jobs.model import Job, attempt_of
-from gateway.records import RecordLog, RecordRef, action, decision, dispatch, scan, training_result, upload
+from gateway.records import (
+    Entry,
+    RecordLog,
+    RecordRef,
+    action,
+    decision,
+    dispatch,
+    scan,
+    training_result,
+    upload,
+)
 
 Asked = tuple[GateRequest, Decision]
 
@@ -186,7 +196,7 @@ class Accounts:
             estimate=_estimate(plan, _key(job)),
             actual={"usd": None if job.actual_usd is None else str(job.actual_usd), "hours": _hours(job)},
         )
-        for entry in self._log.of_job(job.id, since=job.created_at):
+        for entry in self._all_of(job):
             if (entry.kind, entry.attempt) == ("training_result", job.attempt):
                 told = self._log.show(entry.sequence)["statement"]["predicate"]
                 if (told["evaluation"], told["metrics"]) == (body["evaluation"], body["metrics"]):
@@ -240,17 +250,21 @@ class Accounts:
     def envelopes(self, job: Job) -> dict[str, bytes]:
         """A job's signed records as they stand in the account, by file name."""
         return {
-            f"{entry.sequence:08d}-{entry.kind}.json": entry.path.read_bytes()
-            for entry in self._log.of_job(job.id, since=job.created_at)
+            f"{entry.sequence:08d}-{entry.kind}.json": entry.path.read_bytes() for entry in self._all_of(job)
         }
 
     def _of(self, job: Job) -> dict[str, str]:
         """Hash of the records of a job's present attempt, and of its decision, by kind."""
         return {
-            entry.kind: entry.sha256
-            for entry in self._log.of_job(job.id, since=job.created_at)
-            if entry.attempt in (None, job.attempt)
+            entry.kind: entry.sha256 for entry in self._all_of(job) if entry.attempt in (None, job.attempt)
         }
+
+    def _all_of(self, job: Job) -> tuple[Entry, ...]:
+        """A job's records: looked for back to the day it was made; where the clock was set in between and
+        its decision is not among them, to the beginning."""
+        found = self._log.of_job(job.id, since=job.created_at)
+        known = any(entry.kind == "decision" for entry in found)
+        return found if known else self._log.of_job(job.id)
 
 
 def _subjects(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -102,7 +102,8 @@ class Records:
         Raises:
             RecordError: some of those would be younger than the settings' `keep_years`.
         """
-        return len(self._rooms.log.older(self._day(before), keep_years=self._rooms.settings.keep_years))
+        old = self._rooms.log.older(self._day(before), keep_years=self._rooms.settings.keep_years)
+        return sum(entry.kind != "key_rotation" for entry in old)
 
     def prune(self, before: date | None = None) -> int:
         """Remove records older than the settings say they must be kept, and leave a signed word of it, so

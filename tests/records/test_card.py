@@ -70,7 +70,7 @@ def test_it_says_what_limits_it() -> None:
 
 def test_it_says_whose_rules_decided() -> None:
     assert "Rules in force: `baseline`, `ours.cedar`; policy" in _card()
-    plan = {**PLAN.to_json(), "rules": []}
+    plan: dict[str, Any] = {**PLAN.to_json(), "rules": []}
     assert "Rules in force: none" in model_card(JOB, plan, None)
 
 

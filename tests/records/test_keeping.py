@@ -75,18 +75,32 @@ def test_a_key_that_retired_signs_no_more(tmp_path: Path) -> None:
     assert logs[1].verify().ok
 
 
+def test_a_rotation_whose_writer_died_at_once_still_retires_the_key(tmp_path: Path) -> None:
+    old, new = SigningKey.generate(), SigningKey.generate()
+    logs = _logs(tmp_path / "records", old, new)
+    fill(logs[0], 1)
+    logs[0].rotate(new, why="yearly")
+    (tmp_path / "records" / "keys" / f"{old.id}.retired").unlink()  # as if it had never been written
+    with pytest.raises(RecordError, match="was retired at record 2"):
+        fill(logs[0], 1)
+    fill(logs[1], 1)
+    with pytest.raises(RecordError, match="was retired at record 2"):
+        fill(_logs(tmp_path / "records", old)[0], 1)
+
+
 def test_what_a_retired_key_signed_all_the_same_is_named(tmp_path: Path) -> None:
     """Whoever has a stolen old key cannot go on with the account, even by other means than ours."""
     old, new = SigningKey.generate(), SigningKey.generate()
     logs = _logs(tmp_path / "records", old, new)
     fill(logs[0], 1)
     logs[0].rotate(new, why="stolen")
+    fill(logs[1], 1)
     path = tmp_path / "records" / "00000002.json"
     rotation = path.read_bytes()
     (tmp_path / "records" / "keys" / f"{old.id}.retired").unlink()
     fill(logs[0], 1)
     assert path.read_bytes() == rotation
-    assert _codes(logs[1].verify()) == [(3, "retired_key")]
+    assert _codes(logs[1].verify()) == [(4, "retired_key")]
 
 
 def test_a_key_nobody_named_is_noted(tmp_path: Path) -> None:
@@ -132,7 +146,7 @@ def test_an_export_that_was_cut_off_in_a_line_says_torn(log: RecordLog, tmp_path
 def test_drafts_of_a_killed_writer_are_cleared(log: RecordLog) -> None:
     fill(log, 1)
     (log.folder / ".00000002.json.abcdef").write_bytes(b'{"payload":"')
-    fill(log, 1)
+    fill(RecordLog(log.folder, log._key, clock), 1)  # pyright: ignore[reportPrivateUsage]  # the next process
     assert sorted(path.name for path in log.folder.glob("*.json*")) == ["00000001.json", "00000002.json"]
     assert not list(log.folder.glob(".*.json.*"))
 
@@ -280,6 +294,20 @@ def test_a_pruning_cut_off_in_its_middle_is_finished_by_the_next(old: RecordLog)
 
 def test_a_leap_day_has_an_anniversary() -> None:
     assert years_before(datetime(2028, 2, 29, tzinfo=UTC), 6).date().isoformat() == "2022-02-28"
+
+
+def test_a_second_writer_is_seen_by_the_first(tmp_path: Path) -> None:
+    """Each remembers where the account ended when it last looked; it may have grown, or lost its end."""
+    key = SigningKey.generate()
+    one, other = _logs(tmp_path / "records", key, key)
+    fill(one, 2)
+    fill(other, 3)
+    fill(one, 1)
+    assert one.verify().ok
+    assert one.head() == other.head()
+    (tmp_path / "records" / "00000006.json").unlink()
+    assert one.head() == other.head()
+    assert str(one.head()).startswith("5:")
 
 
 def test_an_account_of_two_machines_is_read_from_its_head(tmp_path: Path) -> None:
