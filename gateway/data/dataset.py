@@ -92,12 +92,17 @@ class Dataset:
         Raises:
             DataError: a file is gone, damaged, or has changed since the dataset was opened.
         """
+        parses = [formats.parser(source.format, self.data, task=self.task) for source in self.sources]
+        for index, raw in self.originals(on_progress):
+            yield Record(index, raw.line, raw.value, _outcome(raw, index, parses[index]), raw.size)
+
+    def originals(self, on_progress: OnProgress | None = None) -> Iterator[tuple[int, RawRecord]]:
+        """(file, record) as its file has it: parsed, and not yet looked at as a row. Else as `records`."""
         done = 0
         for index, source in enumerate(self.sources):
-            parse = formats.parser(source.format, self.data, task=self.task)
             report = _reporter(on_progress, done, self.bytes)
             for raw in read_source(source, report):
-                yield Record(index, raw.line, raw.value, _outcome(raw, index, parse), raw.size)
+                yield index, raw
             done += source.bytes
             report(source.bytes)
 

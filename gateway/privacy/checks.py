@@ -124,6 +124,11 @@ def phone(value: bytes) -> bool:
     return 6 <= len(number) <= 17 and len(set(number)) > 1
 
 
+def dialled(value: bytes) -> bool:
+    """A number to dial, and not two years: `2019-2020 office` is none."""
+    return phone(value) and re.fullmatch(rb"(?:19|20)\d\d.{1,3}(?:19|20)\d\d", value) is None
+
+
 def ipv4(value: bytes) -> bool:
     """Four octets, and not a version number."""
     parts = [int(part) for part in value.split(b".")]
@@ -177,6 +182,19 @@ def specific_place(value: bytes) -> bool:
     """Whether what someone lives in can be a town: no ordinary word, no state or country."""
     words = value.lower().split()
     return words[0] not in lexicon.ORDINARY and b" ".join(words) not in lexicon.LARGE
+
+
+def strange_place(value: bytes) -> bool:
+    """Whether where someone went is a place no list need have: no word, state or country."""
+    words = value.lower().split()
+    if (
+        value.isupper()
+        or b" ".join(words) in lexicon.LARGE
+        or words[0] in lexicon.LARGE
+        or words[0] in lexicon.EPONYMS
+    ):
+        return False
+    return not any(lexicon.is_word(word.removesuffix(b"'s")) for word in words)
 
 
 def zip_code(value: bytes) -> bool:

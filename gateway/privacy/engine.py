@@ -67,7 +67,7 @@ class Engine:
         self._words = ahocorasick_rs.BytesAhoCorasick(
             [*words, self.tail],
             matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
-            implementation=ahocorasick_rs.Implementation.DFA,
+            implementation=ahocorasick_rs.Implementation.ContiguousNFA,
         )
 
     def which(self, text: bytes) -> list[int]:

@@ -8,12 +8,14 @@ case), so that words keep their shape.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+_ODD = re.compile(r"[^ -~\n\t\r]")
 _CONTROLS = bytes(set(range(32)) - set(b"\n\t\r")) + b"\x7f"
 _LOOKALIKES = dict(
     zip(
@@ -31,13 +33,15 @@ _PUNCTUATION = {
 
 
 class Folded(NamedTuple):
-    """ASCII text and the original code point of each of its characters."""
+    """ASCII text and the original code point of each of its characters; None where they are the same."""
 
     text: str
-    origins: Sequence[int]
+    origins: Sequence[int] | None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Original code-point offsets of the characters from `start` up to `end` (not empty)."""
+        if self.origins is None:
+            return start, end
         return self.origins[start], self.origins[end - 1] + 1
 
 
@@ -48,16 +52,19 @@ def is_plain(text: str, *, controls: int = 0) -> bool:
 
 def fold(text: str) -> Folded:
     """Fold a field's text. Plain text, the usual case, needs none (see `is_plain`)."""
+    stand_ins = {char: _fold_char(char) for char in set(_ODD.findall(text))}
+    if all(len(plain) == 1 for plain in stand_ins.values()):
+        return Folded(text.translate(str.maketrans(stand_ins)), None)
     out: list[str] = []
-    origins = array("L")
-    for index, char in enumerate(text):
-        plain = char if " " <= char < "\x7f" or char in "\n\t\r" else _fold_char(char)
-        out.append(plain)
-        if len(plain) == 1:
-            origins.append(index)
-        else:
-            origins.extend([index] * len(plain))
-    return Folded("".join(out), origins)
+    origins, at = array("L"), 0
+    for odd in _ODD.finditer(text):
+        plain = stand_ins[odd[0]]
+        out += (text[at : odd.start()], plain)
+        origins.extend(range(at, odd.start()))
+        origins.extend([odd.start()] * len(plain))
+        at = odd.end()
+    origins.extend(range(at, len(text)))
+    return Folded("".join((*out, text[at:])), origins)
 
 
 @lru_cache(maxsize=8192)

@@ -7,6 +7,8 @@ Postal Service (in `zipcodes`). Both are read on first use. Words are ASCII byte
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +58,8 @@ AMBIGUOUS = frozenset(
 )
 # Words that begin sentences, head sections or fill forms; never part of a name when capitalised.
 ORDINARY = frozenset(
-    b"""spanish english french chinese german russian italian portuguese korean japanese vietnamese arabic hindi
+    b"""mom mum mommy mama dad daddy papa grandma grandpa nana granny auntie aetna cigna humana tricare obamacare google
+    facebook amazon walmart walgreens costco uber covid ebola internet website online app wifi okey spanish english french chinese german russian italian portuguese korean japanese vietnamese arabic hindi
     hispanic latino latina caucasian african asian european mexican indian irish mister christian jewish muslim
     catholic neurosurgery anesthesia anesthesiology ophthalmology gastroenterology nephrology endocrinology
     rheumatology gynecology obstetrics podiatry otolaryngology ent orthopedics pathology protocol telemetry triage a abc abcd abdomen abdominal able abnormal about above absent access account active activity acute add
@@ -142,6 +145,24 @@ LARGE = frozenset(
     michigan minnesota mississippi missouri montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee
     texas utah vermont virginia wisconsin wyoming""".split()
 )
+# Surnames by which diseases, signs, scores, instruments, brands and languages go without such a word after them,
+# and so alone prove nothing. Common surnames are left out: those are people more often.
+EPONYMS = frozenset(
+    b"""addison adie alcock alesse amsler apgar apley auerbach babinski bair balfour balke ballard baptist barr
+    barre barrett bence betz binet bjork blakemore blalock boeck bookwalter bovie braxton breslow buerger
+    burkitt charnley cheyne cipro colace cormack corrigan cowden cowper credo cronkhite danish depuy dubin
+    durie eaton ehlers epley epstein ewald faber fagerstrom foley fontan freiberg fuhrman galeazzi ganong
+    ganz garrod gianotti gitelman glasgow gleason glisson goldmann goodpasture gottron greek groshong
+    haglund hailey hamman hartmann hashimoto hasson heimlich hesselbach hickman hodgkin hohmann homans
+    horton huntington ionescu ishihara janeway kawasaki kegel kirschner klinefelter kocher kool kussmaul
+    lapidus lassa latin lehane lemme leopold lewy lichtenstein lindau lofgren lyell lyme mallory mayfield
+    mcburney mcmurray meckel mees meissner merck merkel meth mini mohs montgomery morison naegele naughton
+    newport nissen noonan norwood nottingham oddi okey osgood osler pacini paget pancoast parkinson penfield
+    penrose peyer pfannenstiel phalen platt pratt puerto ramadan ranke ranson rastelli reye riedel rinne
+    romberg roth ruffini sachs salem scarpa scheuermann schick schirmer schlatter schober senn shiley
+    shouldice siemens sjogren snellen steinmann stryker tagalog tarka taussig toyota wegener whipple willi
+    wolff zenker zollinger zumba""".split()
+)
 # Names that stand for a disease, a sign, a device or a test when such a word follows, or is understood.
 EPONYM_AFTER = (
     rb"(?:'s?|s')?[ -](?:[a-z]+[ -]){0,2}(?:disease|syndrome|sign|palsy|test|score|scale|criteria|disorder|dementia|"
@@ -151,8 +172,15 @@ EPONYM_AFTER = (
     rb"deformity|hernia|lithotomy|position|clamp|forceps|retractor|bandage|splint|drain|tube|pump|index|formula|"
     rb"equation|stage|staging|nodule|spots?|body|bodies|cell|cells|gland|fascia|ligament|tendon|purpura|dystrophy|"
     rb"neuropathy|amyotrophy|paralysis|angina|aneurysm|thrombosis|keratosis|nevus|melanoma|vaccine|diet|stitch|"
-    rb"neuroma|incision|repair|flap|graft|shunt|valve|antigen|titer|questionnaire|inventory|assessment|coma)"
+    rb"neuroma|incision|repair|flap|graft|shunt|valve|antigen|titer|questionnaire|inventory|assessment|coma|"
+    rb"histology|Disease|Syndrome|Sign|Palsy|Lymphoma|Sarcoma|Carcinoma|Scale|Score|Coma|Catheter|Procedure|"
+    rb"Phenomenon|Stage|Thyroiditis|Maneuver|Fracture|Criteria|Classification|Disorder|Dementia|Virus|Vaccine)\b"
 )
+
+
+_FREQUENT = 2000
+_ENDINGS = (b"s", b"es", b"ed", b"d", b"ing", b"er", b"ers", b"ly")
+_LAST_LETTERS = frozenset(ending[-1] for ending in _ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +191,15 @@ class Names:
         first: every first name.
         last: every surname of the list that is no ordinary word.
         certain: first names that mean nothing else, so that one alone is a finding.
+        frequent: the commonest surnames, words or not.
+        lone: surnames that are no word, first name, country or eponym; as `Mary` only.
     """
 
     first: frozenset[bytes]
     last: frozenset[bytes]
     certain: frozenset[bytes]
+    frequent: frozenset[bytes]
+    lone: frozenset[bytes]
 
 
 @lru_cache(maxsize=1)
@@ -175,19 +207,49 @@ def names() -> Names:
     """The name lists; some 90,000 words, read once."""
     from names import FILES
 
-    first = _words(FILES["first:male"]) | _words(FILES["first:female"])
-    last = _words(FILES["last"]) - ORDINARY
+    first = {*_words(FILES["first:male"]), *_words(FILES["first:female"])}
+    ranked = [word for word in _words(FILES["last"]) if word not in ORDINARY]
+    last = set(ranked)
     certain = {word for word in first - AMBIGUOUS - ORDINARY if len(word) > 3} | _SHORT
-    return Names(_both(first - ORDINARY), _both(last), _both(certain))
+    lone = {word for word in last - first - EPONYMS - LARGE - AMBIGUOUS if len(word) > 3}
+    return Names(
+        first=_both(first - ORDINARY),
+        last=_both(last),
+        certain=_both(certain),
+        frequent=_both(ranked[:_FREQUENT]),
+        lone=frozenset(word.capitalize() for word in lone if not is_word(word)),
+    )
 
 
-def _words(path: str) -> set[bytes]:
-    """The first column of a Census file, in small letters."""
-    return {line.split(None, 1)[0].lower() for line in Path(path).read_bytes().splitlines() if line.strip()}
+def _words(path: str) -> list[bytes]:
+    """The first column of a Census file, in small letters and in its order: the commonest first."""
+    return [line.split(None, 1)[0].lower() for line in Path(path).read_bytes().splitlines() if line.strip()]
 
 
-def _both(words: set[bytes]) -> frozenset[bytes]:
-    return frozenset([word.capitalize() for word in words] + [word.upper() for word in words])
+def _both(words: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(form for word in words for form in (word.capitalize(), word.upper()))
+
+
+@lru_cache(maxsize=1)
+def _dictionary() -> frozenset[bytes]:
+    """Webster's Second International of 1934, out of copyright: its entries in small letters."""
+    packed = (Path(__file__).parent / "words.txt.gz").read_bytes()
+    return frozenset(gzip.decompress(packed).split())
+
+
+def is_word(word: bytes) -> bool:
+    """Whether a word, in small letters, is an English one: an entry, or a usual form of an entry."""
+    entries = _dictionary()
+    if word in entries or word in ORDINARY:
+        return True
+    if word[-1] not in _LAST_LETTERS:
+        return False
+    for ending in _ENDINGS:
+        if word.endswith(ending):
+            stem = word[: -len(ending)]
+            if stem in entries or stem + b"e" in entries:
+                return True
+    return word.endswith(b"ies") and word[:-3] + b"y" in entries
 
 
 @lru_cache(maxsize=1)

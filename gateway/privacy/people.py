@@ -10,14 +10,17 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from gateway.privacy.lexicon import AMBIGUOUS, EPONYM_AFTER, ORDINARY, names
+from gateway.privacy.lexicon import AMBIGUOUS, EPONYM_AFTER, EPONYMS, LARGE, ORDINARY, is_word, names
 
+_CAPITALISED = re.compile(rb"[A-Z][A-Za-z'-]+")
 _RUN = re.compile(
     rb"\b[A-Z][A-Za-z'-]+(?:[ ](?:[A-Z]\.?(?=[ ])|(?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)(?=[ ])|"
     rb"[A-Z][A-Za-z'-]+))*"
 )
 _GIVEN = re.compile(rb"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?")
+_CONTRACTED = (b"'ve", b"'ll", b"'d", b"'m", b"'re", b"n't")
 _LAST_FIRST = 0.75
+_SURNAME = 0.55
 _SMALL = re.compile(rb"[a-z][a-z'-]+")
 _EPONYM = re.compile(EPONYM_AFTER)
 _SPACE = 32
@@ -31,14 +34,14 @@ def eponym(text: bytes, end: int) -> bool:
     return _EPONYM.match(text, end) is not None
 
 
-def find(text: bytes, first_names: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, float]]:
-    """First-last pairs and unmistakable first names: (start, end, confidence).
+def find(text: bytes, seen: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, float]]:
+    """First-last pairs, unmistakable first names and surnames: (start, end, confidence).
 
     Args:
-        first_names: (any number, start, end) of the words of `spelled()`, parts of longer words too.
+        seen: (any number, start, end) of the words of `spelled()`, parts of longer words too.
     """
     done = 0
-    for _, start, end in first_names:
+    for _, start, end in seen:
         alone = text[end - 1] != _SPACE
         if start < done or text[end : end + 1].isalpha() == alone:
             continue  # a piece of a longer word, or an ambiguous name and no word after it
@@ -76,15 +79,15 @@ def _is_compound(text: bytes, start: int) -> bool:
 
 @lru_cache(maxsize=1)
 def spelled() -> frozenset[bytes]:
-    """First names as a text has them: those of the lists, `DeShawn` for `Deshawn`, and the ambiguous
-    ones, which alone prove nothing, with the space that must follow."""
+    """Names as a text has them: first names, `DeShawn` for `Deshawn`, the ambiguous ones, which alone
+    prove nothing, with the space that must follow, and surnames that mean nothing else."""
     lists = names()
     inner = {
         name[:2] + name[2:].capitalize()
         for name in lists.certain
         if name[:2] in _PREFIXES and len(name) > 5 and name[2:].islower()
     }
-    return lists.certain | inner | {name + b" " for name in lists.first - lists.certain}
+    return lists.certain | lists.lone | inner | {name + b" " for name in lists.first - lists.certain}
 
 
 def find_small(text: bytes) -> Iterator[tuple[int, int, float]]:
@@ -104,12 +107,14 @@ def find_small(text: bytes) -> Iterator[tuple[int, int, float]]:
 
 
 def _in_run(text: bytes, start: int, words: list[bytes]) -> Iterator[tuple[int, int, float]]:
-    """Names in a run of capitalised words, of which at least one is a first name."""
-    at = 0
+    """Names in a run of capitalised words, of which the first is a first name or a surname."""
+    at, lists = 0, names()
     while at < len(words):
-        if bare(words[at]) in names().first and _before(text, start, words, at) not in _PLACE_BEFORE:
+        word = bare(words[at])
+        given = word in lists.first
+        if (given or word in lists.lone) and _before(text, start, words, at) not in _PLACE_BEFORE:
             last = _surname_after(words, at)
-            confidence = _sure(words, at, last)
+            confidence = _sure(words, at, last) if given else _SURNAME
             begin = start + len(b" ".join(words[:at])) + (1 if at else 0)
             end = start + len(b" ".join(words[: last + 1]))
             end -= len(words[last]) - len(_unpossessed(words[last]))
@@ -152,7 +157,9 @@ def _sure(words: list[bytes], first: int, last: int) -> float:
     if family in lists.last or family in lists.first:
         plain = family.lower() in AMBIGUOUS
         return (0.8 if plain else 0.9) if certain else (0.4 if plain else 0.75)
-    return 0.7 if certain and not given.isupper() else 0.3
+    if given.isupper() or family.isupper():
+        return 0.3
+    return 0.7 if certain else 0.3 if is_word(family.lower()) else 0.6
 
 
 @lru_cache(maxsize=16384)
@@ -187,6 +194,34 @@ def pair(value: bytes) -> bool:
     """Whether the words after `spoke with` are known, or at least two that are no ordinary words."""
     words = value.split()
     return known(value) or (len(words) > 1 and all(bare(word).lower() not in ORDINARY for word in words))
+
+
+def stranger(value: bytes) -> bool:
+    """Whether what does what only people do (`Achterberg said`) is no word, thing or country: a name
+    that no list need have."""
+    word = bare(value)
+    small = word.lower()
+    if (
+        small in ORDINARY
+        or small in LARGE
+        or small in EPONYMS
+        or len(word) < 3
+        or value.endswith(_CONTRACTED)
+    ):
+        return False
+    lists = names()
+    return word in lists.certain or not is_word(small) or (small in AMBIGUOUS and word in lists.first)
+
+
+def listed(value: bytes) -> bool:
+    """Whether `Mark, Daisy and Smith` is a list of people: one is surely someone, none is a mere word."""
+    words = [bare(word) for word in _CAPITALISED.findall(value)]
+    lists = names()
+    sure = any(word in lists.certain or word in lists.lone for word in words)
+    return sure and all(
+        word in lists.first or word in lists.frequent or word in lists.lone or stranger(word)
+        for word in words
+    )
 
 
 def surname(value: bytes) -> bool:

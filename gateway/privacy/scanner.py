@@ -32,7 +32,7 @@ _STRONG = frozenset(_HEALTH_FROM + at for at, weight in enumerate(WEIGHTS) if we
 
 @lru_cache(maxsize=1)
 def engine() -> Engine:
-    """The engine over all rules, the health vocabulary and the first names, made once."""
+    """The engine over all rules, the health vocabulary and the names, made once."""
     return Engine([*(rule.pattern for rule in RULES), *HEALTH, "[A-Z][A-Za-z]"], people.spelled())
 
 

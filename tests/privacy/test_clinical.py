@@ -10,7 +10,7 @@ import pytest
 from gateway.core.classes import DataClass
 from gateway.core.rows import Finding
 from gateway.privacy import TYPES, class_of, scan_record
-from tests.privacy.labelled import CLEAN, LABELLED, parse
+from tests.privacy.labelled import CLEAN, CLEAN_NOTES, LABELLED, NOTES, parse
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -26,7 +26,18 @@ def test_each_labelled_span_is_found_exactly_and_nothing_else(line: str) -> None
     assert found == set(example.spans)
 
 
-@pytest.mark.parametrize("line", CLEAN)
+@pytest.mark.parametrize("line", NOTES)
+def test_every_span_of_a_note_is_touched_and_nothing_else_flagged(line: str) -> None:
+    example = parse(line)
+    found = findings(example.text)
+    missed = [
+        kind for kind, start, end in example.spans if not any(f.start < end and f.end > start for f in found)
+    ]
+    extra = [f for f in found if not any(f.start < end and f.end > start for _, start, end in example.spans)]
+    assert (missed, extra) == ([], [])
+
+
+@pytest.mark.parametrize("line", [*CLEAN, *CLEAN_NOTES])
 def test_clean_clinical_text_is_left_alone(line: str) -> None:
     assert findings(line) == ()
 
