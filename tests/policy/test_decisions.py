@@ -74,7 +74,7 @@ def reference(ask: GateRequest, sets: tuple[str, ...]) -> bool:
     return permitted and not forbidden
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(REQUESTS, st.one_of(SETS, st.just(("baseline", "hipaa"))))
 def test_every_decision_equals_the_reference(ask: GateRequest, sets: tuple[str, ...]) -> None:
     assert gate_of(*sets).verdict(ask).allowed == reference(ask, sets)
