@@ -139,18 +139,19 @@ class VertexBackend(Backend):
         convention, and a second job costs more than a list. `global` is asked as well, since such jobs
         are carried out in regions, and by which name they are listed is not written anywhere."""
         label = key[: wire.LABEL_LENGTH]
+        by_label = {"filter": f'labels.{wire.LABEL}="{label}"'}
         for location in dict.fromkeys((self._region, GLOBAL)):
-            for query in ({"filter": f'labels.{wire.LABEL}="{label}"'}, {}):
+            for query in (by_label, {}):
                 try:
                     found = self._labelled(location, label, query)
                 except Exception as error:
                     refused = self.classify(error)
-                    matters = location == self._region and not query
-                    if matters or not isinstance(refused, Rejected | NotFound):
+                    is_last_word = location == self._region and query is not by_label
+                    if is_last_word or not isinstance(refused, Rejected | NotFound):
                         raise refused from None
-                    continue
-                if found is not None:
-                    return found
+                else:
+                    if found is not None:
+                        return found
         return None
 
     def _labelled(self, location: str, label: str, query: Mapping[str, str]) -> RemoteRef | None:

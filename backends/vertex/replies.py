@@ -169,7 +169,7 @@ def artifacts(job: Job) -> tuple[Artifact, ...]:
     tuned, output = _tuned(job), job.get("outputUri")
     found: list[Artifact] = []
     if endpoint := tuned.get("endpoint"):
-        found.append(Artifact("model", str(tuned.get("model") or endpoint), callable_id=str(endpoint)))
+        found.append(Artifact("model", str(endpoint), callable_id=str(endpoint)))
     elif output:
         found.append(Artifact("merged_model", f"{str(output).rstrip('/')}/{_WEIGHTS}"))
     for checkpoint in tuned.get("checkpoints", ()):

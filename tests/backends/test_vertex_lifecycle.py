@@ -66,6 +66,7 @@ def test_a_gemini_job_from_upload_to_answers(sandbox: StartSandbox, tmp_path: Pa
     assert at.poll(ref).billed_tokens == 2 * events[2].data["tokens"]
     model = at.artifacts(ref)[0]
     assert model.kind == "model"
+    assert model.callable_id == model.uri
     assert model.callable_id is not None
     tuned, base = (
         at.complete(name, [chat("what is said of patient number 7", "s")], max_output_tokens=64)[0]
