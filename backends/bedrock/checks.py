@@ -78,11 +78,11 @@ def _bucket(clients: Clients, option: str, uri: str, account: str, region: str, 
     name = f"bucket {bucket}"
     try:
         owner = {"ExpectedBucketOwner": account} if account else {}
-        found = clients["s3"].head_bucket(Bucket=bucket, **owner).get("BucketRegion", region)
+        found = clients["s3"].head_bucket(Bucket=bucket, **owner).get("BucketRegion")
     except Exception as error:
         return _unseen(name, classify(error))
     if found != region:
-        fix = f"it lies in {found}: name one in {region} in options.bedrock.{option}"
+        fix = f"it lies in {found or 'an unknown region'}: name one in {region} in options.bedrock.{option}"
         return Check(name, "missing", fix)
     return Check(name, "ok")
 

@@ -73,9 +73,9 @@ def _stays_in(clients: Clients, region: str, bucket: str, owner: Mapping[str, An
             place=bucket,
             fix="check options.bedrock.output_uri and data_uri",
         )
-    if (found := head.get("BucketRegion", region)) != region:
+    if (found := head.get("BucketRegion")) != region:
         raise Rejected(
-            f"this bucket lies in {found}, and the job would run in {region}",
+            f"this bucket lies in {found or 'an unknown region'}, and the job would run in {region}",
             backend="bedrock",
             place=bucket,
             fix="name one in the job's region; `{region}` in options.bedrock.output_uri stands for it",
