@@ -64,15 +64,37 @@ def explain(
     if as_json:
         print_json(explained)
         return
-    rows = (
-        (item["candidate"], ground["rule"], ground["reason"], ground["citation"], ground["fix"])
-        for item in explained
-        for ground in item["grounds"]
-    )
-    if explained:
-        views.table(out, ("candidate", "rule", "reason", "citation", "fix"), rows)
+    for group in _alike(explained):
+        _explain(group)
     if not any(candidate.verdict is Verdict.DENIED for candidate in made.candidates):
         err.print("no candidate is denied by policy alone", highlight=False)
+
+
+def _alike(explained: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Candidates that are denied for the same reasons, told together."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for item in explained:
+        groups.setdefault(repr(item["grounds"]), []).append(item)
+    return list(groups.values())
+
+
+def _explain(group: list[dict[str, Any]]) -> None:
+    """Who is denied, then each reason with its rule, citation and fix, then what would change the answer."""
+    for item in group:
+        out.print(item["candidate"], style="bold", highlight=False, markup=False, soft_wrap=True)
+    for ground in group[0]["grounds"]:
+        cited = f" ({ground['citation']})" if ground["citation"] else ""
+        out.print(f"  · {ground['reason']}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"    rule: {ground['rule']}{cited}", highlight=False, markup=False, soft_wrap=True)
+        if ground["fix"]:
+            out.print(f"    fix:  {ground['fix']}", highlight=False, markup=False, soft_wrap=True)
+    if awaiting := group[0].get("awaiting"):
+        text = f"  a job there waits for the approval of {' and '.join(awaiting)}"
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+    if change := next((item["change"] for item in group if item["change"]), None):
+        text = f"  the smallest change that opens it: {change}"
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+    out.print()
 
 
 @app.command("test")
