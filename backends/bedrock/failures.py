@@ -133,6 +133,7 @@ _BY_CLASS: Mapping[str, _Kind] = {
         (
             "HTTPClientError",
             "ConnectionError",
+            "TimeoutError",
             "IncompleteReadError",
             "ResponseParserError",
             "ChecksumError",
@@ -202,7 +203,7 @@ def _of_reply(error: Exception, reply: Mapping[str, Any], *, backend: str, now: 
 
 
 def _of_class(error: Exception) -> _Kind | None:
-    names = (cls.__name__ for cls in type(error).__mro__ if not cls.__module__.startswith("builtins"))
+    names = (cls.__name__ for cls in type(error).__mro__)
     return next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
 
 

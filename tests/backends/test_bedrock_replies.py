@@ -99,6 +99,7 @@ def test_replies_are_told_apart_by_name_then_by_status(
         (lambda: botocore.ProxyConnectionError(proxy_url="http://x", error=ROW), Unreachable, True),
         (lambda: botocore.IncompleteReadError(actual_bytes=1, expected_bytes=2), Unreachable, True),
         (lambda: import_module("botocore.parsers").ResponseParserError(ROW), Unreachable, True),
+        (lambda: ConnectionResetError(ROW), Unreachable, True),
         (lambda: botocore.NoRegionError(), Rejected, False),
         (lambda: botocore.ParamValidationError(report=ROW), Rejected, False),
     ],

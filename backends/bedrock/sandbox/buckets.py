@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from moto.backends import get_backend
@@ -49,11 +50,11 @@ class Buckets:
     def role_arn(self) -> str:
         return f"arn:aws:iam::{self._account}:role/{ROLE}"
 
-    @property
+    @cached_property
     def _s3(self) -> Any:
         return get_backend("s3")[self._account]["aws"]
 
-    @property
+    @cached_property
     def _iam(self) -> Any:
         return get_backend("iam")[self._account]["aws"]
 
