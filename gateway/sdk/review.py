@@ -41,15 +41,15 @@ class Drawn:
 
     def texts(self) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
         """Every text: (its path, its pieces); a piece that was found has the finding's type beside it."""
-        from gateway.privacy.fields import fields
+        from gateway.privacy.scrubbing import Draft
 
-        for path, text in fields(self.raw):
-            at = 0
-            pieces: list[tuple[str, str | None]] = []
-            for found in sorted((f for f in self.findings if f.field == path), key=lambda f: f.start):
-                pieces += [(text[at : found.start], None), (text[found.start : found.end], found.type)]
-                at = found.end
-            yield path, [piece for piece in (*pieces, (text[at:], None)) if piece[0]]
+        draft = Draft(self.raw)
+        found: dict[object, list[Finding]] = {}
+        for each in sorted(self.findings, key=lambda each: each.start):
+            found.setdefault(draft.find(self.raw, each.field), []).append(each)
+        for address, text in draft.texts.items():
+            if text.text and (address in found or not address.key):
+                yield draft.path(address), _pieces(text.text, found.get(address, ()))
 
     def answer(self, verdict: Verdict, dismiss: Iterable[Finding] = ()) -> ReviewAnswer:
         """A verdict on this record; `dismiss` are those of its findings that identify nobody."""
@@ -149,7 +149,7 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
         DataError: the data cannot be read.
     """
     from gateway.data import SplitCollector, open_dataset, run_pass
-    from gateway.privacy import Scanner, effective_class, scan_record
+    from gateway.privacy import Scanner, effective_class
 
     asked = _as_spec(what)
     spec = as_used(rooms, asked)
@@ -166,10 +166,7 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
     )
     rows = sum(assignment.rows.values())
     chosen = _chosen(rows, number, f"{assignment.hash}:{seed}")
-    drawn = tuple(
-        replace(each, findings=scan_record(each.raw, line=each.line, file=each.file).findings)
-        for each in _records(dataset, assignment, chosen)
-    )
+    drawn = tuple(replace(each, findings=_found(each)) for each in _records(dataset, assignment, chosen))
     return ReviewSample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
 
 
@@ -244,6 +241,28 @@ def conclude(
     contents = {path.name: path.read_bytes() for path in files}
     review, _ = signed.review(contents, rooms.trust.approvers, about, today)
     return ReviewOutcome(len(given), leaks, len(dismissed), bound, files, review.absent)
+
+
+def _found(drawn: Drawn) -> tuple[Finding, ...]:
+    """What the scanner finds in a record, but for stand-ins: a reviewer should see those as they are."""
+    from gateway.privacy import scan_record
+    from gateway.privacy.scrubbing import Draft, is_made
+
+    draft, kept = Draft(drawn.raw), list[Finding]()
+    for each in scan_record(drawn.raw, line=drawn.line, file=drawn.file).findings:
+        address = draft.find(drawn.raw, each.field)
+        text = "" if address is None else draft.texts[address].text[each.start : each.end]
+        if not is_made(each.type, text):
+            kept.append(each)
+    return tuple(kept)
+
+
+def _pieces(text: str, findings: Iterable[Finding]) -> list[tuple[str, str | None]]:
+    pieces, at = list[tuple[str, str | None]](), 0
+    for each in findings:
+        pieces += [(text[at : each.start], None), (text[each.start : each.end], each.type)]
+        at = each.end
+    return [piece for piece in (*pieces, (text[at:], None)) if piece[0]]
 
 
 def _as_spec(what: JobSpec | Path) -> JobSpec:

@@ -7,20 +7,24 @@ Rules miss names, so this makes no dataset safe to release. A person looks at a 
 (`tunegate data review`), and what that person signs is what lowers a class.
 """
 
+from gateway.privacy.scrubbing.draft import Draft
 from gateway.privacy.scrubbing.files import check_name, file_sha256, scrub_file
 from gateway.privacy.scrubbing.records import VERSION, DateRule, Method, Scrubbed, scrub_record
 from gateway.privacy.scrubbing.report import BESIDE, LIMITS, ScrubReport, key_id
+from gateway.privacy.scrubbing.surrogates import is_made
 
 __all__ = [
     "BESIDE",
     "LIMITS",
     "VERSION",
     "DateRule",
+    "Draft",
     "Method",
     "ScrubReport",
     "Scrubbed",
     "check_name",
     "file_sha256",
+    "is_made",
     "key_id",
     "scrub_file",
     "scrub_record",

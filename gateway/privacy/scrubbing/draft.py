@@ -127,6 +127,18 @@ class Draft:
         address = Address(tuple(steps), is_key)
         return address if address in self.texts else None
 
+    def path(self, address: Address) -> str:
+        """Where an address is, for people who may see the data: keys as they are."""
+        value, path = cast("object", self._raw), ""
+        for at in address.steps:
+            if isinstance(value, Mapping):
+                name, value = next(islice(cast("Mapping[object, object]", value).items(), at, None))
+                path += f".{name}"
+            else:
+                value = cast("Sequence[object]", value)[at]
+                path += f"[{at}]"
+        return path.removeprefix(".") + (" (its name)" if address.key else "")
+
     def _rebuilt(self, value: object, above: tuple[int, ...]) -> object:
         if isinstance(value, Mapping):
             found: dict[str, object] = {}

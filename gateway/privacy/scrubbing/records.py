@@ -190,27 +190,23 @@ class _Scrub:
 
     def _replace_elsewhere(self) -> None:
         """What was replaced once is replaced wherever it stands, and so is each word of a name."""
-        pattern, kinds = _wanted(self._elsewhere)
-        if pattern is None:
-            return
+        wanted = _wanted(self._elsewhere)
         for address, text in self._draft.texts.items():
             if address.key and len(address.steps) == 1:
                 continue
-            edits = [
-                Edit(*match.span(), self._again(text, kinds[match.group()], match))
-                for match in pattern.finditer(text.text)
-                if not any(a < match.end() and match.start() < b for a, b in text.ours)
-            ]
+            edits: list[Edit] = []
+            for start, end, kind in _occurrences(text.text, wanted):
+                if not any(a < end and start < b for a, b in text.ours):
+                    edits.append(Edit(start, end, self._again(text, kind, start, end)))
+                    self._replaced[kind] += 1
             if edits:
-                self._replaced.update(kinds[edit] for edit in (text.text[e.start : e.end] for e in edits))
                 text.replace(edits)
 
-    def _again(self, text: Text, kind: str, match: re.Match[str]) -> str:
-        bare = text.is_number or _is_bare(text.text, *match.span())
+    def _again(self, text: Text, kind: str, start: int, end: int) -> str:
+        old, bare = text.text[start:end], text.is_number or _is_bare(text.text, start, end)
         if kind == "date":
-            return self._date(match.group(), bare=bare)
-        make = self._stand_ins.number if bare else self._stand_ins.stand_in
-        return make(kind, match.group())
+            return self._date(old, bare=bare)
+        return (self._stand_ins.number if bare else self._stand_ins.stand_in)(kind, old)
 
     def _text_of(self, address: Address, found: Finding) -> str:
         return self._draft.texts[address].text[found.start : found.end]
@@ -224,8 +220,8 @@ class _Scrub:
         return None
 
 
-def _wanted(elsewhere: Mapping[str, str]) -> tuple[re.Pattern[str] | None, dict[str, str]]:
-    """One pattern for all texts that must not stand anywhere, longest first; and the type of each."""
+def _wanted(elsewhere: Mapping[str, str]) -> list[tuple[str, str]]:
+    """All texts that must not stand anywhere, longest first, each with its type."""
     kinds: dict[str, str] = {}
     for text, kind in elsewhere.items():
         if len(text) >= _SHORTEST and not is_made(kind, text):
@@ -234,11 +230,32 @@ def _wanted(elsewhere: Mapping[str, str]) -> tuple[re.Pattern[str] | None, dict[
         for word in _words(text) if kind == "name" else ():
             kinds.setdefault(word, "name")
             kinds.setdefault(word.upper(), "name")
-    if not kinds:
-        return None, kinds
-    choices = "|".join(re.escape(each) for each in sorted(kinds, key=len, reverse=True))
-    # A letter before may be the end of an escape, where the text is JSON: `\nSmith`.
-    return re.compile(rf"(?:(?<!\w)|(?<=\\[nrt]))(?:{choices})(?!\w)"), kinds
+    return sorted(kinds.items(), key=lambda item: -len(item[0]))
+
+
+def _occurrences(text: str, wanted: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
+    """Where these stand as whole words, none over another: (start, end, type)."""
+    found: list[tuple[int, int, str]] = []
+    for each, kind in wanted:
+        at = text.find(each)
+        while at >= 0:
+            end = at + len(each)
+            if _is_whole(text, at, end) and not any(a < end and at < b for a, b, _ in found):
+                found.append((at, end, kind))
+            at = text.find(each, end)
+    return found
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Whether no word goes on before or after. A letter before may be the end of an escape, where the
+    text is JSON: `\\nSmith`."""
+    before = text[max(start - 2, 0) : start]
+    begins = not _is_word(before[-1:]) or (before[:1] == "\\" and before[1:] in ("n", "r", "t"))
+    return begins and not _is_word(text[end : end + 1])
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _words(name: str) -> Iterator[str]:
