@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway import settings
+from gateway import Gateway, settings
 from gateway.records.envelope import seal
 from gateway.records.keys import SigningKey, read_key
 from tests.stories.conftest import User, easy_rows
@@ -397,3 +397,44 @@ def test_an_officers_key_may_be_one_that_cannot_be_read(user: User, monkeypatch:
     user.write("tunegate.toml", '[signing]\nkey = "signer:token:slot-0"\n')
     shown = user.tunegate("records", "key", "show").stdout
     assert "signer:token:slot-0" in shown
+
+
+def test_a_gateway_that_stays_open_learns_of_an_agreement_that_was_withdrawn(
+    user: User, spec: Path, officer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server or worker asks the bundle of now, not of when it began."""
+    sign(user)
+    pin(user)
+    gateway = Gateway(home=user.home, config=user.write("tunegate.toml", ""))
+
+    def denied() -> bool:
+        candidates = gateway.plan(spec).candidates
+        decisions = [each.decision for each in candidates if each.key.backend == "bedrock"]
+        return not any(decision.allowed for decision in decisions if decision)
+
+    assert not denied()
+    (officer / "trust.toml").write_text("")
+    sign(user, "--number", "30000101000000")
+    assert denied()
+    assert gateway.policy.trust()["trust"] == "verified"
+    (user.folder / "trust.bundle").unlink()
+    assert gateway.policy.trust()["trust"] == "broken"
+    gateway.policy.unpin()
+    assert gateway.policy.trust()["trust"] == "unverified"
+
+
+def test_every_denied_candidate_of_the_demonstration_is_told_rule_citation_and_fix(user: User) -> None:
+    demo = Path(__file__).parents[2] / "examples" / "clinical_notes"
+    rows = (demo / "notes.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    user.write("notes.csv", "".join(rows[:60]))
+    spec = user.write("job.yaml", (demo / "job.yaml").read_text(encoding="utf-8"))
+    explained = user.json("policy", "explain", spec)
+    assert len(explained) > 10
+    for item in explained:
+        assert item["grounds"]
+        assert all(ground["rule"] and ground["citation"] and ground["fix"] for ground in item["grounds"])
+    told = user.tunegate("policy", "explain", spec).stdout
+    assert "· No BAA with Amazon Bedrock on file" in told
+    assert "rule: hipaa.no-baa (45 CFR 164.502(e)(2), 164.308(b)(3))" in told
+    assert "fix:  sign a BAA with Amazon Bedrock and attest it" in told
+    assert all(item["candidate"] in told for item in explained)
