@@ -176,7 +176,7 @@ class Datasets:
         expires: date | None = None,
         folder: Path | None = None,
     ) -> ReviewOutcome:
-        """Sign what an officer's answers support; a determination only where no leak was seen.
+        """Sign what an officer's answers support: one leak, and the class stays what it was.
 
         Args:
             officer: who signs, by the name under which their key is on file.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.core.classes import DataClass
-from gateway.core.errors import DataError
+from gateway.core.errors import DataError, SpecError
 from gateway.core.review import Lineage
 from gateway.core.rows import Finding, Row
 from gateway.core.spec import Data, JobSpec
@@ -104,7 +104,7 @@ class ReviewOutcome:
 
     Attributes:
         upper_bound: with 95 % confidence at most this share of the rows leaks; None where none was seen.
-        files: what was signed and written; no determination where a leak was seen.
+        files: what was signed and written.
         absent: why what was signed does not hold here, where it does not.
     """
 
@@ -193,7 +193,9 @@ def conclude(
     expires: date,
     out: Path | None = None,
 ) -> ReviewOutcome:
-    """Sign what the answers support: dismissals, and where no leak was seen the determination.
+    """Sign what the answers support: the determination, and dismissals.
+
+    One leak, and the class stays what it was; that is signed too, and revokes what was signed before.
 
     Args:
         officer, key: who signs, and the key's name, as `gateway.records.keys` names keys.
@@ -205,6 +207,8 @@ def conclude(
     """
     if not given:
         raise DataError("no record was looked at, so nothing can be signed", fix="draw a larger sample")
+    if expires < rooms.clock().date():
+        raise SpecError("it would have expired before it is signed", place="expires", fix="name a later day")
     from gateway.policy import determinations as signed
 
     today = rooms.clock().date()
@@ -221,20 +225,19 @@ def conclude(
     documents: list[signed.Determined | signed.Dismissed] = []
     if dismissed := list(_dismissed(sample, given)):
         documents.append(signed.Dismissed(**common, findings=tuple(dismissed)))
-    if not leaks:
-        documents.append(
-            signed.Determined(
-                **common,
-                method=sample.lineage.method if sample.lineage else "none",
-                before=str(sample.before),
-                to=str(to),
-                rows=sample.rows,
-                sampled=len(given),
-                leaks=leaks,
-                upper_bound=bound,
-                seed=sample.seed,
-            )
+    documents.append(
+        signed.Determined(
+            **common,
+            method=sample.lineage.method if sample.lineage else "none",
+            before=str(sample.before),
+            to=str(max(to, sample.before) if leaks else to),
+            rows=sample.rows,
+            sampled=len(given),
+            leaks=leaks,
+            upper_bound=bound,
+            seed=sample.seed,
         )
+    )
     signer = rooms.signer(key)
     files = tuple(_store(rooms, document, signer, out) for document in documents)
     about = signed.About(sample.data_hash, sample.name, sample.lineage)

@@ -76,6 +76,20 @@ def test_what_cannot_be_read_is_counted_with_its_line_and_left_out(tmp_path: Pat
     assert "Whitf" not in json.dumps(report.to_json())
 
 
+def test_other_encodings_are_refused_and_never_guessed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("pid,text\nP-1,Renée Whitfield\nP-2,plain\n".encode("latin-1"))
+    report = scrub(tmp_path, "a.csv", "b.csv")
+    assert (report.written, report.refused, report.first_refused) == (
+        1,
+        {"bad_encoding": 1},
+        {"bad_encoding": 2},
+    )
+    assert b"Whitfield" not in (tmp_path / "b.csv").read_bytes()
+    (tmp_path / "u.jsonl").write_text(json.dumps(ROWS[0]), encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-16"):
+        scrub(tmp_path, "u.jsonl", "v.jsonl")
+
+
 @pytest.mark.parametrize(("mark", "suffix"), [(",", "csv"), ("\t", "tsv"), (";", "csv")])
 def test_tables_keep_their_delimiter_and_their_columns(tmp_path: Path, mark: str, suffix: str) -> None:
     with (tmp_path / f"a.{suffix}").open("w", newline="") as file:

@@ -199,11 +199,31 @@ def test_a_job_asks_again_and_a_lapsed_determination_no_longer_lowers_its_class(
     assert still_determined(rooms, data, date(2027, 1, 31)) is DataClass.PHI
 
 
-def test_one_leak_and_there_is_no_determination(clinic: User) -> None:
+def test_one_leak_keeps_the_class_and_revokes_what_was_signed_before(clinic: User) -> None:
+    answers(clinic)
+    review(clinic)
+    assert bedrock(clinic)[0]["class"]["effective"] == "internal"
     answers(clinic, leak=3)
-    outcome = review(clinic, code=1)
-    assert (outcome["leaks"], outcome["files"]) == (1, [])
-    assert bedrock(clinic)[0]["class"]["effective"] == "phi"
+    assert review(clinic, code=1)["leaks"] == 1
+    data, verdicts, _ = bedrock(clinic)
+    assert (data["class"]["effective"], verdicts) == ("phi", {"denied"})
+    assert data["review"]["determination"]["leaks"] == 1
+
+
+def test_it_cannot_have_expired_before_it_is_signed(clinic: User) -> None:
+    answers(clinic)
+    command = (
+        "data",
+        "review",
+        "job.yaml",
+        "--answers",
+        "answers.json",
+        "--as",
+        "alice",
+        "--key",
+        "alice.pem",
+    )
+    assert "later day" in clinic.tunegate(*command, "--expires", "2020-01-01", code=2).stderr
 
 
 def test_answers_must_be_complete_and_about_this_data(clinic: User) -> None:
@@ -259,10 +279,11 @@ def test_findings_that_identify_nobody_are_dismissed_and_declared_stays_the_floo
     assert before["class"]["effective"] == "pii"
     drawn = user.json("data", "review", "job.yaml")
     for each in drawn["answers"]:
-        each["verdict"], each["dismiss"] = "leak", each["findings"]
+        each["verdict"], each["dismiss"] = "clean", each["findings"]
     user.write("answers.json", json.dumps(drawn))
-    (signed,) = review(user, code=1)["files"]
-    assert "dismissals" in signed
+    dismissals, determination = review(user)["files"]
+    assert "dismissals" in dismissals
+    Path(determination).unlink()
     after = user.json("plan", "job.yaml")["data"]
     assert after["class"] == {
         "declared": "internal", "detected": "public", "effective": "internal", "determination": None,
