@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import SettingsError
-from gateway.core.gate import Attestation
-from gateway.policy import attestations_from, check_known, known_agreements, load_gate, shipped_sets
+from gateway.core.gate import Action, Attestation
+from gateway.policy import (
+    approvers_from,
+    attestations_from,
+    check_known,
+    expiring,
+    known_agreements,
+    load_gate,
+    shipped_sets,
+)
+from gateway.records import SigningKey
 from tests.policy.asking import signed
 
 TOML = """
@@ -94,3 +103,74 @@ def test_kinds_are_known_by_shipped_rules_even_switched_off_and_by_own_ones(tmp_
     every = load_gate(sets=shipped_sets()).book.agreements
     assert every
     assert every <= known_agreements(load_gate(sets=()).book)
+
+
+def test_scope_account_services_and_evidence_are_read() -> None:
+    (row,) = attestations_from(
+        [
+            {
+                "kind": "baa",
+                "backend": "bedrock",
+                "signed": "2026-03-01",
+                "account": "123456789012",
+                "services": ["upload", "train"],
+                "evidence": "baa.pdf",
+                "evidence_sha256": "ab" * 32,
+            }
+        ]
+    )
+    assert row.covers(Action.TRAIN, "123456789012")
+    assert not row.covers(Action.INFER, "123456789012")
+    assert not row.covers(Action.TRAIN, "210987654321")
+    assert not row.covers(Action.TRAIN, "")  # an account that is not known is not the one covered
+
+
+@pytest.mark.parametrize(
+    "change", [{"services": ["training"]}, {"services": "upload"}, {"evidence_sha256": "AB"}, {"void": ""}]
+)
+def test_a_wrong_scope_or_hash_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        attestations_from([{"kind": "baa", "backend": "bedrock", "signed": date(2026, 3, 1), **change}])
+
+
+def test_what_ends_within_thirty_days_is_said_of_the_backends_in_question() -> None:
+    ends = date(2026, 12, 22)
+    rows = (
+        Attestation("baa", "cloud", date(2026, 1, 1), ends),
+        Attestation("dpa", "other", date(2026, 1, 1), ends),
+        Attestation("scc", "cloud", date(2026, 1, 1), None),
+        Attestation("qsoa", "cloud", date(2026, 1, 1), None, void="its evidence was altered"),
+    )
+    assert expiring(rows, date(2026, 11, 21), {"cloud"}) == (
+        "the attestation `qsoa` for cloud does not count: its evidence was altered",
+    )
+    assert expiring(rows, date(2026, 11, 22), {"cloud"})[0] == (
+        "the attestation `baa` for cloud expires on 2026-12-22"
+    )
+    assert len(expiring(rows, ends, {"cloud", "other"})) == 3
+    assert len(expiring(rows, date(2026, 12, 23), {"cloud", "other"})) == 1  # what has ended is absent
+
+
+KEY = SigningKey.generate()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"name": "alice"},
+        {"name": "", "key": "a.pub"},
+        {"name": "alice smith", "key": "a.pub"},
+        {"name": "alice", "key": "absent.pub"},
+        {"name": "alice", "key": "private.pem"},
+        {"name": "alice", "key": "a.pub", "role": "privacy-officer"},
+        {"name": "bob", "key": "a.pub"},
+    ],
+)
+def test_an_approver_nobody_could_hold_to_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a.pub").write_text(KEY.public_pem)
+    (tmp_path / "private.pem").write_bytes(KEY.private_pem())
+    bob = {"name": "bob", "roles": ["privacy-officer"], "key": "a.pub"}
+    (known,) = approvers_from([bob], place="x", folder=tmp_path)
+    assert set(known.keys) == {KEY.id}
+    with pytest.raises(SettingsError, match=r"approvers\[2\]"):
+        approvers_from([bob, row], place="x", folder=tmp_path)

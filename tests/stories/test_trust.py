@@ -426,7 +426,7 @@ def test_a_gateway_that_stays_open_learns_of_an_agreement_that_was_withdrawn(
 def test_every_denied_candidate_of_the_demonstration_is_told_rule_citation_and_fix(user: User) -> None:
     demo = Path(__file__).parents[2] / "examples" / "clinical_notes"
     rows = (demo / "notes.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    user.write("notes.csv", "".join(rows[:60]))
+    user.write("notes.csv", "".join(rows[:400]))
     spec = user.write("job.yaml", (demo / "job.yaml").read_text(encoding="utf-8"))
     explained = user.json("policy", "explain", spec)
     assert len(explained) > 10
