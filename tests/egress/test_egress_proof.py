@@ -61,7 +61,7 @@ def _holds(tally: Tally, spilled: Sequence[str]) -> None:
 
 
 def test_no_content_reaches_a_denied_backend(tmp_path: Path, recorder: Recorder) -> None:
-    tally, spilled = prove([make(n, SEED) for n in range(50)], tmp_path, recorder)
+    tally, spilled = prove([make(n, SEED) for n in range(60)], tmp_path, recorder)
     _holds(tally, spilled)
     assert tally.allowed_bytes > 40_000  # a proof that sends nothing proves nothing
     assert tally.dispatched > 12

@@ -4,6 +4,7 @@ every body that arrives there looked at."""
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ import pytest
 
 from backends import registry
 from backends.sandbox.server import Application
+from gateway import Gateway
 from gateway.core.classes import DataClass
 from gateway.core.plan import CandidateKey
 from gateway.planner.places import offer_of, residency_of
+from gateway.records.verify import read_files
 from tests.backends.sandboxes import Hand, StartSandbox
 from tests.egress.cases import DAY, KINDS, MARK, Case, Fleet, Paper, make
 from tests.egress.far import Received, Stance
@@ -142,13 +145,31 @@ def _open(room: str, number: int) -> Case:
 
 
 @pytest.mark.parametrize("room", [name for name in ROOMS if registry.facts(name).models])
-def test_what_may_go_goes_and_is_neither_kept_nor_said(
+def test_what_may_go_goes_is_neither_kept_nor_said_and_is_accounted_for(
     room: str, tmp_path: Path, sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tally, spilled = _prove([_open(room, 1)], tmp_path, sandbox, monkeypatch)
     _holds(tally, spilled)
     assert tally.dispatched == 1
     assert tally.allowed_bytes > 10_000
+    _account(room, tmp_path)
+
+
+def _account(room: str, folder: Path) -> None:
+    """What went where, under which agreements, and what was deleted: as an auditor is told."""
+    records = Gateway(home=folder / "home").records
+    assert records.verify(against=records.head()).ok
+    records.export(folder / "all.zip", data_class="public")
+    told = json.loads(read_files(folder / "all.zip")["summary.json"])
+    (dataset,) = told["datasets"]
+    (sent,) = dataset["sent"]
+    assert (sent["kind"], sent["place"].split(" · ")[0], sent["dispatched"]) == ("managed", room, True)
+    assert sent["uploads"] == 1
+    assert {agreement.split()[0] for agreement in sent["agreements"]} >= {"baa", "dpa"}
+    assert sent["rules"] == ["baseline.public"]
+    assert dataset["results"] == {"succeeded": 1}
+    assert dataset["deleted"] >= 1
+    assert dataset["not_deleted"] == 0
 
 
 def test_no_content_reaches_a_denied_provider(
