@@ -20,7 +20,7 @@ from gateway.core.errors import BackendError, Rejected
 from gateway.core.job import ChatMessage
 from gateway.egress import classified
 from tests.backends.made import backend
-from tests.backends.sandboxes import StartSandbox
+from tests.backends.sandboxes import Hand, StartSandbox
 from tests.backends.vertex_made import CANARY, GEMINI, KEY, asked, lines, start, there, write
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -191,7 +191,7 @@ def test_each_fault_is_its_typed_error(
 
 def test_a_credential_that_ran_out_on_the_way_is_renewed(sandbox: StartSandbox, tmp_path: Path) -> None:
     """Google takes tokens back at times: the next call fetches another, and nobody is bothered."""
-    box = sandbox("vertex")
+    box = sandbox("vertex", clock=Hand())
     at = there()
     ref = start(at, tmp_path)
     box.world.faults.arm(Fault("unauthorized", "vertex.tuningJobs.get"))

@@ -171,7 +171,7 @@ def test_a_tuned_gemini_needs_no_deployment(sandbox: StartSandbox, tmp_path: Pat
 def test_the_job_is_found_by_the_number_a_person_reads_in_the_console(
     sandbox: StartSandbox, tmp_path: Path
 ) -> None:
-    sandbox("vertex")
+    sandbox("vertex", clock=Hand())
     at = there()
     ref = start(at, tmp_path)
     number = RemoteRef("vertex", ref.id.rpartition("/")[2])
@@ -306,7 +306,7 @@ def test_a_bucket_that_is_not_there_or_does_not_say_where_it_is_gets_nothing(
 def test_a_job_whose_creation_was_not_heard_of_is_found_again(
     sandbox: StartSandbox, tmp_path: Path, kind: Any
 ) -> None:
-    box = sandbox("vertex")
+    box = sandbox("vertex", clock=Hand())
     box.world.faults.arm(Fault(kind, "vertex.tuningJobs.create"))
     at = there()
     with pytest.raises(Exception) as caught:  # noqa: PT011
