@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def test_jobs_are_listed_by_page_filter_and_region(body: dict[str, Any]) -> None
         return len(control.list_model_customization_jobs(**asked)["modelCustomizationJobSummaries"])
 
     assert (found(nameContains="job-3"), found(statusEquals="Completed"), found(maxResults=2)) == (1, 0, 2)
+    now = datetime.now(UTC)
+    assert (found(creationTimeBefore=now), found(creationTimeAfter=now)) == (7, 0)
     assert aws("bedrock", "us-west-2").list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
     assert "ResourceNotFound" in refused(
         aws("bedrock", "us-west-2").get_model_customization_job, jobIdentifier="a-job-1"

@@ -44,11 +44,11 @@ class Jobs:
 
     def create(self, region: str, asked: Asked) -> Reply:
         """A token that was seen is answered with its job; a name that was seen, with another, is refused."""
-        token = f"{region}/{asked.get('clientRequestToken')}"
-        if "clientRequestToken" in asked and (seen := self._world.get(_TOKEN, token)):
+        token = asked.get("clientRequestToken", secrets.token_hex(16))
+        if seen := self._find(region, token, _TOKEN):
             return {"jobArn": seen["arn"]}
         for name, kind in (("jobName", _NAME), ("customModelName", _MODEL)):
-            if self._world.get(kind, f"{region}/{asked[name]}"):
+            if self._find(region, asked[name], kind):
                 raise invalid(f"The provided {name} is currently in use.")
         model = self._base(region, asked)
         self._reaches(region, asked)
@@ -66,11 +66,9 @@ class Jobs:
             "metrics_written": False,
         }
         job["life"]["rejected"] |= job["refused"] is not None
-        self._world.put(_JOB, number, job)
-        named = {"number": number, "arn": job["arn"]}
-        self._world.put(_NAME, f"{region}/{asked['jobName']}", named)
-        self._world.put(_MODEL, f"{region}/{asked['customModelName']}", named)
-        self._world.put(_TOKEN, token, named)
+        for kind, name in ((_TOKEN, token), (_NAME, asked["jobName"]), (_MODEL, asked["customModelName"])):
+            self._world.put(kind, f"{region}/{name}", {"number": number})
+        self._world.put(_JOB, number, job)  # last: a name without its job is no job
         return {"jobArn": job["arn"]}
 
     def get(self, region: str, asked: Asked) -> Reply:
@@ -85,13 +83,7 @@ class Jobs:
 
     def all(self, region: str, asked: Asked) -> Reply:
         jobs = [self._told(job) for job in self._world.all(_JOB) if job["region"] == region]
-        found = [
-            job
-            for job in jobs
-            if asked.get("nameContains", "") in job["jobName"]
-            and asked.get("statusEquals", job["status"]) == job["status"]
-        ]
-        page, more = paged(found, asked)
+        page, more = listed(jobs, asked, name="jobName", made="creationTime")
         kept = ("jobArn", "jobName", "baseModelArn", "status", "statusDetails", "creationTime")
         summaries = [{name: job[name] for name in kept} for job in page]
         return {"modelCustomizationJobSummaries": summaries, **more}
@@ -100,7 +92,7 @@ class Jobs:
 
     def model(self, region: str, identifier: str) -> Thing:
         """The job that left this custom model, named by its ARN or name."""
-        job = self._find(region, identifier, _MODEL, "model_arn")
+        job = self._find(region, identifier, _MODEL) or self._at_arn(identifier, "model_arn")
         if job and self._world.phase(job).name == "succeeded" and not job.get("model_deleted"):
             return job
         raise absent("The provided model identifier is not found.")
@@ -178,15 +170,19 @@ class Jobs:
         return self._world.blob(f"bedrock-{number}.json")
 
     def _job(self, region: str, identifier: str) -> Thing:
-        if job := self._find(region, identifier, _NAME, "arn"):
+        if job := self._find(region, identifier, _NAME) or self._at_arn(identifier, "arn"):
             return job
         raise absent("The provided job identifier is not found.")
 
-    def _find(self, region: str, identifier: str, kind: str, arn: str) -> Thing | None:
-        """The job that an ARN or a name of that kind belongs to."""
-        named = self._world.get(kind, f"{region}/{identifier}")
-        job = self._world.get(_JOB, named["number"] if named else identifier.rpartition("/")[2])
-        return job if job and (named or job[arn] == identifier) else None
+    def _find(self, region: str, name: str, kind: str) -> Thing | None:
+        """The job with that name (of its own, of its model, or its token) in that region."""
+        named = self._world.get(kind, f"{region}/{name}")
+        return named and self._world.get(_JOB, named["number"])
+
+    def _at_arn(self, arn: str, kind: str) -> Thing | None:
+        """The job with that ARN, or whose model has it; an ARN names its region itself."""
+        job = self._world.get(_JOB, arn.rpartition("/")[2])
+        return job if job and job[kind] == arn else None
 
     def _told(self, job: Thing) -> Reply:
         """A job as AWS tells it; its metrics are written when it is first seen to have ended well."""
@@ -199,7 +195,7 @@ class Jobs:
             "roleArn": asked["roleArn"],
             "baseModelArn": base_arn(job["region"], asked["baseModelIdentifier"]),
             "status": self._status(job, phase),
-            "statusDetails": _details(phase, begun, since),
+            "statusDetails": _details(job, phase),
             "creationTime": begun,
             "lastModifiedTime": since,
             "trainingDataConfig": asked["trainingDataConfig"],
@@ -255,18 +251,38 @@ def _check_hyperparameters(model: ModelFacts, given: dict[str, str]) -> None:
         raise invalid(f"Unknown hyperparameters: {', '.join(sorted(given))}")
 
 
-def paged(found: Sequence[Reply], asked: Asked) -> tuple[Sequence[Reply], Reply]:
-    """One page, newest first as AWS lists, and the token of the next where there is one."""
-    ordered = found if asked.get("sortOrder") == "Ascending" else found[::-1]
+def listed(found: Sequence[Reply], asked: Asked, *, name: str, made: str) -> tuple[Sequence[Reply], Reply]:
+    """What the filters let through, newest first as AWS lists; one page, and where there is a next one, its
+    token. `name` and `made` are what these things call their name and their time of making."""
+    after = asked.get("creationTimeAfter") or asked.get("createdAfter")
+    before = asked.get("creationTimeBefore") or asked.get("createdBefore")
+    wanted = [
+        each
+        for each in found
+        if asked.get("nameContains", "") in each[name]
+        and asked.get("statusEquals", each["status"]) == each["status"]
+        and asked.get("modelArnEquals", each.get("modelArn")) == each.get("modelArn")
+        and (after is None or each[made] >= after)
+        and (before is None or each[made] <= before)
+    ]
+    ordered = wanted if asked.get("sortOrder") == "Ascending" else wanted[::-1]
     start = int(asked.get("nextToken", "0"))
     end = start + asked.get("maxResults", 100)
     return ordered[start:end], {"nextToken": str(end)} if end < len(ordered) else {}
 
 
-def _details(phase: Phase, begun: datetime, since: datetime) -> Reply:
+def _details(job: Thing, phase: Phase) -> Reply:
+    """Each part from its own beginning to its own end, or to the last change while it is at work."""
+    life, born = job["life"], job["born"]
+    begins = (born, born + life["validating_s"], born + life["validating_s"] + life["queued_s"])
+    ends = (*begins[1:], phase.since)
     return {
-        name: {"status": status, "creationTime": begun, "lastModifiedTime": since}
-        for name, status in zip(_DETAILS, _PARTS[phase.name], strict=True)
+        name: {
+            "status": status,
+            "creationTime": _time(begin),
+            "lastModifiedTime": _time(min(end, phase.since) if status != "InProgress" else phase.since),
+        }
+        for name, status, begin, end in zip(_DETAILS, _PARTS[phase.name], begins, ends, strict=True)
     }
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from backends.bedrock.sandbox.jobs import Asked, Jobs, Reply, paged
-from backends.bedrock.sandbox.protocol import absent, invalid
+from backends.bedrock.sandbox.jobs import Asked, Jobs, Reply, listed
+from backends.bedrock.sandbox.protocol import Problem, absent, invalid
 from backends.bedrock.serving import WAYS, Serving
 from backends.sandbox.learned import BASE_ANSWER, nearest_answer
 from backends.sandbox.world import Thing, World
@@ -59,7 +59,8 @@ class Served:
 
     def all(self, region: str, asked: Asked) -> Reply:
         found = [self._told(each) for each in self._all(region)]
-        page, more = paged(found, asked)
+        made = "createdAt" if self._offer == "on-demand" else "creationTime"
+        page, more = listed(found, asked, name=self._way.name, made=made)
         if self._offer == "provisioned":
             return {"provisionedModelSummaries": list(page), **more}
         renamed = {"modelDeploymentName": "customModelDeploymentName"}
@@ -137,7 +138,7 @@ class Runtime:
         for served in self._served.values():
             try:
                 found = served.find(region, model_id)
-            except Exception:  # noqa: S112  # it may be served in the other way
+            except Problem:  # it may be served in the other way
                 continue
             if not served.is_ready(found):
                 raise invalid("The model is not ready for inference.")
