@@ -112,7 +112,7 @@ class VertexBackend(Backend):
     def check(self) -> tuple[Check, ...]:
         if self._options.project is None:
             return (Check("project", "missing", "set options.vertex.project, or GOOGLE_CLOUD_PROJECT"),)
-        return checks.check(self._client(), self._options, self._region, self.classify)
+        return checks.check(self._client(), self._options, self._region, self.name, self.classify)
 
     # -- dispatch ----------------------------------------------------------------------------------
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from backends.base import Check
-from backends.vertex import wire
+from backends.vertex import storage, wire
 from backends.vertex.client import CONNECT_TIMEOUT_S, Clients
-from backends.vertex.places import is_around
 from gateway.core.errors import BackendError
 
 _TIMEOUT = (CONNECT_TIMEOUT_S, 30.0)
@@ -16,7 +15,11 @@ _RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.objects.del
 
 
 def check(
-    clients: Clients, options: wire.VertexOptions, region: str, classify: Callable[[Exception], BackendError]
+    clients: Clients,
+    options: wire.VertexOptions,
+    region: str,
+    backend: str,
+    classify: Callable[[Exception], BackendError],
 ) -> tuple[Check, ...]:
     """Credential, API and bucket, in that order; what cannot be asked without the one before is left out."""
 
@@ -31,7 +34,7 @@ def check(
     if found[0].state == "ok":
         found.append(asked("tuning jobs", lambda: _jobs(clients, region)))
         name = wire.bucket_of(options, region)
-        found.append(asked(f"bucket {name}", lambda: _bucket(clients, name, region)))
+        found.append(asked(f"bucket {name}", lambda: _bucket(clients, name, region, backend)))
         if found[-1].state == "ok":
             found.append(asked("rights on the bucket", lambda: _rights(clients, name)))
             found.append(asked("deleted is gone", lambda: _soft_delete(clients, name)))
@@ -53,15 +56,9 @@ def _jobs(clients: Clients, region: str) -> Check:
     return Check("tuning jobs", "ok")
 
 
-def _got(clients: Clients, name: str) -> Any:
-    return cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
-
-
-def _bucket(clients: Clients, name: str, region: str) -> Check:
-    place = _got(clients, name).location
-    if is_around(place, region):
-        return Check(f"bucket {name}", "ok")
-    return Check(f"bucket {name}", "missing", f"it is in {place}; name one of {region} in options.vertex")
+def _bucket(clients: Clients, name: str, region: str, backend: str) -> Check:
+    storage.bucket_near(clients, name, region, backend)
+    return Check(f"bucket {name}", "ok")
 
 
 def _rights(clients: Clients, name: str) -> Check:
@@ -74,7 +71,8 @@ def _rights(clients: Clients, name: str) -> Check:
 
 def _soft_delete(clients: Clients, name: str) -> Check:
     """Whether a deleted file is gone at once: new buckets keep what was deleted for seven days."""
-    policy = _got(clients, name).soft_delete_policy
+    bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
+    policy = bucket.soft_delete_policy
     seconds = int(policy.retention_duration_seconds or 0) if policy else 0
     if seconds == 0:
         return Check("deleted is gone", "ok")

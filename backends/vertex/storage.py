@@ -9,7 +9,7 @@ from typing import Any, cast
 from backends.vertex import wire
 from backends.vertex.client import CONNECT_TIMEOUT_S, Clients
 from backends.vertex.places import is_around
-from gateway.core.errors import Rejected
+from gateway.core.errors import NotFound, Rejected
 from gateway.core.plan import ProviderFile
 
 _TIMEOUT = (CONNECT_TIMEOUT_S, 300.0)
@@ -23,10 +23,11 @@ def stage(
     """Bring a file to its bucket, unless these very bytes lie there; its `gs://` URI.
 
     Raises:
+        NotFound: there is no such bucket.
         Rejected: the bucket is elsewhere than the job, or other bytes lie in the file's place.
     """
     place = wire.upload(file, options, region).body
-    bucket = _bucket_near(clients, place["bucket"], region, backend)
+    bucket = bucket_near(clients, place["bucket"], region, backend)
     blob = cast("Any", bucket).blob(place["name"])
     if not _is_there(blob, path, backend):
         _send(blob, path, backend)
@@ -35,12 +36,12 @@ def stage(
 
 def unstage(clients: Clients, uri: str) -> None:
     """Delete a staged file; where it is gone, nothing."""
-    from google.api_core.exceptions import NotFound
+    from google.api_core import exceptions
 
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     try:
         cast("Any", clients.storage).bucket(bucket).blob(name).delete(timeout=_TIMEOUT, retry=None)
-    except NotFound:
+    except exceptions.NotFound:
         return
 
 
@@ -52,30 +53,40 @@ def remove_folder(clients: Clients, uri: str) -> None:
         unstage(clients, f"gs://{bucket}/{blob.name}")
 
 
-def _bucket_near(clients: Clients, name: str, region: str, backend: str) -> object:
+def bucket_near(clients: Clients, name: str, region: str, backend: str) -> object:
     """The bucket, once it is known to lie where the job's data may be.
 
     What was decided about this job was decided for its region; a bucket elsewhere would move the data past
     that decision. A bucket that does not say where it is stops the upload too.
+
+    Raises:
+        NotFound: there is no such bucket.
+        Rejected: it is elsewhere.
     """
-    bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
+    from google.api_core import exceptions
+
+    make = f"`gcloud storage buckets create gs://NAME --location={region}`"
+    try:
+        bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
+    except exceptions.NotFound:
+        fix = f"make it, {make.replace('NAME', name)}, or name another in options.vertex.data_uri"
+        raise NotFound(f"there is no bucket {name}", backend=backend, status=404, fix=fix) from None
     if not is_around(bucket.location, region):
         raise Rejected(
             f"the bucket {name} is in {bucket.location}, and the job in {region}",
             backend=backend,
-            fix=f"name a bucket of {region} in options.vertex.data_uri, or make one: "
-            f"`gcloud storage buckets create gs://NAME --location={region}`",
+            fix=f"name a bucket of {region} in options.vertex.data_uri, or make one: {make}",
         )
     return bucket
 
 
 def _is_there(blob: Any, path: Path, backend: str) -> bool:
     """Whether the file lies in its place, whole: somebody sent it, perhaps we did and never heard so."""
-    from google.api_core.exceptions import NotFound
+    from google.api_core import exceptions
 
     try:
         blob.reload(timeout=_TIMEOUT, retry=None)
-    except NotFound:
+    except exceptions.NotFound:
         return False
     if blob.size != path.stat().st_size or blob.crc32c != _crc32c(path):
         raise Rejected(
@@ -89,7 +100,7 @@ def _is_there(blob: Any, path: Path, backend: str) -> bool:
 def _send(blob: Any, path: Path, backend: str) -> None:
     """Send a file on condition that nothing lies there, so that sending twice is sending once. A piece of
     a large file that got lost is sent again here; a small one is left to whoever asked."""
-    from google.api_core.exceptions import PreconditionFailed
+    from google.api_core import exceptions
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     in_pieces = path.stat().st_size > _WHOLE
@@ -101,7 +112,7 @@ def _send(blob: Any, path: Path, backend: str) -> None:
             timeout=_TIMEOUT,
             retry=DEFAULT_RETRY if in_pieces else None,
         )
-    except PreconditionFailed:  # it came there meanwhile
+    except exceptions.PreconditionFailed:  # it came there meanwhile
         _is_there(blob, path, backend)
 
 

@@ -290,8 +290,9 @@ def test_a_bucket_that_is_not_there_or_does_not_say_where_it_is_gets_nothing(
     box = sandbox("vertex")
     file, path = write(tmp_path, lines())
     at = there(data_uri="gs://absent-bucket")
-    with pytest.raises(NotFound):
-        _classified(at, lambda: at.stage(file, path, key=KEY))
+    with pytest.raises(NotFound) as missing:
+        at.stage(file, path, key=KEY)
+    assert "gcloud storage buckets create gs://absent-bucket --location=us-central1" in str(missing.value.fix)
     box.world.faults.arm(Fault("forbidden", "vertex.storage.buckets.get"))
     with pytest.raises(Exception) as caught:  # noqa: PT011
         there().stage(file, path, key=KEY)
