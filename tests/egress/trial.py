@@ -91,6 +91,7 @@ class Trial:
         self.clock = clock or Clock()
         self.clock.now = datetime.combine(DAY, time(12), UTC)
         self.papers = case.papers
+        self._opened: tuple[tuple[Paper, ...], Gateway] | None = None
         folder.mkdir()
         self._write_data()
 
@@ -261,7 +262,13 @@ class Trial:
         self.clock.now += timedelta(days=days)
 
     def _gateway(self) -> Gateway:
-        """A gateway as the next command would open it, on the agreements of now."""
+        """A gateway over the agreements of now: opened anew where the settings changed, else the one that
+        has been there all year, while agreements lapsed."""
+        if self._opened is None or self._opened[0] is not self.papers:
+            self._opened = (self.papers, self._open())
+        return self._opened[1]
+
+    def _open(self) -> Gateway:
         config = self.folder / "tunegate.toml"
         papers = "\n".join(paper.toml() for paper in self.papers if _is_known(self.case, paper))
         config.write_text(f"[policy]\nsets = {json.dumps(self.case.sets)}\n{papers}", encoding="utf-8")
