@@ -68,9 +68,6 @@ class AzureBackend(OpenAIBackend):
         host = urlsplit(str(options.get("endpoint") or "")).hostname or ""
         return str(options.get("account") or host.split(".")[0])
 
-    def account(self, options: Mapping[str, Any]) -> str:
-        return str(options.get("subscription") or "")
-
     @property
     def asked(self) -> wire.AzureOptions:
         return wire.AzureOptions.model_validate(dict(self.site.options))

@@ -11,10 +11,14 @@ from backends.openai import client as clients
 from backends.openai import wire
 from backends.openai.backend import OpenAIBackend
 from gateway.core.errors import Unsupported
+from gateway.core.facts import ModelFacts
 from gateway.core.job import RemoteRef
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+
+PLACE = "endpoint"  # its one region, and its one offer
 
 
 class CompatibleBackend(OpenAIBackend):
@@ -23,6 +27,27 @@ class CompatibleBackend(OpenAIBackend):
     options: ClassVar[type[BaseModel]] = wire.CompatibleOptions
     variables: ClassVar[Mapping[str, str]] = {"endpoint": "OPENAI_COMPATIBLE_ENDPOINT"}
     key_variable: ClassVar[str] = "OPENAI_COMPATIBLE_API_KEY"
+
+    @property
+    def asked(self) -> wire.CompatibleOptions:
+        return wire.CompatibleOptions.model_validate(dict(self.site.options))
+
+    def resolve(self, name: str) -> ModelFacts | None:
+        """A model that this site's options state. Whatever else is not known of it is as in the protocol,
+        or absent."""
+        if name not in self.asked.models:
+            return None
+        return ModelFacts(
+            name=name,
+            id=name,
+            family="open",
+            regions=(PLACE,),
+            offers=(PLACE,),
+            tasks=("sft", "dpo"),
+            methods=("lora",),
+            tokenizer="proxy:unknown",
+            source=self.facts.lookup.source,
+        )
 
     def missing(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return () if options.get("endpoint") else ("endpoint",)

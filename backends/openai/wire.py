@@ -81,6 +81,9 @@ class CompatibleOptions(OpenAIOptions):
     endpoint: str | None = Field(
         None, pattern=r"^https?://\S+$", description="address of the server, with its /v1"
     )
+    models: list[str] = Field(
+        default_factory=list[str], description="models the server tunes, by the names it calls them"
+    )
 
 
 OPTIONS: Mapping[str, type[OpenAIOptions]] = {

@@ -21,11 +21,13 @@ from gateway.core.errors import (
     Unsupported,
 )
 from gateway.core.facts import Facts, ModelFacts
+from gateway.core.job import Site
 from gateway.core.plan import Candidate, Plan, Reason, Verdict
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 from gateway.sdk.costs import how_far_off
 from gateway.sdk.options import check_spec_options, with_defaults
+from gateway.sdk.scanning import Known, scanned
 from gateway.sdk.scrubbing import as_used
 from gateway.sdk.standing import reviewed
 from gateway.sdk.trust import warnings
@@ -52,7 +54,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
     check_spec_options(asked, {name: backend.options for name, backend in backends.items()})
     evaluate.check(asked.evaluate, asked.folder)
     used = as_used(rooms, asked, on_progress=on_progress)
-    profile = reviewed(rooms, used, profile_data(used, backends, on_progress), as_of, name=asked.name)
+    profile = reviewed(rooms, used, profile_data(rooms, used, backends, on_progress), as_of, name=asked.name)
     gate, attestations = rooms.gate, rooms.trust.attestations
     made = plan(
         PlanRequest(
@@ -87,16 +89,17 @@ def installed(facts: Facts) -> bool:
 
 
 def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:
-    """The backends of the spec's route, in its order; every registered one where it names none."""
-    return {name: rooms.backend(name) for name in spec.route.backends or rooms.facts}
+    """The backends of the spec's route, in its order, with the spec's options; every registered one where
+    it names none."""
+    names = spec.route.backends or rooms.facts
+    return {name: rooms.backend_at(Site(name, options=spec.options.get(name, {}))) for name in names}
 
 
 def profile_data(
-    spec: JobSpec, backends: Mapping[str, Backend], on_progress: OnProgress | None = None
+    rooms: Rooms, spec: JobSpec, backends: Mapping[str, Backend], on_progress: OnProgress | None = None
 ) -> DataProfile:
-    """Read the dataset once: checks, scan, tokens by every counter; then convert it to each format."""
-    from gateway.data import profile
-    from gateway.privacy import Scanner
+    """Scan the dataset; read it for checks and tokens by every counter; then convert it to each format."""
+    from gateway.data import open_dataset, profile
 
     counters: dict[str, TokenCounter] = {}
     conversions: dict[str, Convert] = {}
@@ -108,14 +111,18 @@ def profile_data(
             if spec.task in model.tasks:
                 name = backend.format(model, spec.task)
                 conversions[name] = backend.convert(name)
-    return profile(
+    dataset = open_dataset(spec.data, spec.folder, task=spec.task)
+    totals = scanned(rooms, dataset, beside(spec), on_progress)
+    found = profile(
         spec,
         spec.folder,
         counters=tuple(counters.values()),
         conversions=conversions,
-        scanner=Scanner(beside=beside(spec)),
+        scanner=Known(totals),
         on_progress=on_progress,
     )
+    dataset.check_unchanged()  # what was profiled is what was scanned
+    return found
 
 
 def beside(spec: JobSpec) -> dict[str, str]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from backends.ledger import fill
 from backends.openai.wire import OpenAIOptions, auto_epochs, azure_suffix_of
-from gateway.core.plan import Translation
+from gateway.core.job import Site
+from gateway.core.plan import CandidateKey, Translation
 from gateway.core.rows import Converted, Refusal, Row
 from tests.backends.made import (
     SHA,
@@ -208,6 +209,24 @@ def test_a_row_longer_than_the_limit_counts_in_full() -> None:
 def test_options_are_checked(value: str) -> None:
     with pytest.raises(ValueError, match="suffix"):
         OpenAIOptions.model_validate({"suffix": value})
+
+
+def test_a_compatible_server_tunes_the_models_that_its_options_state_and_no_other() -> None:
+    bare = backend("compatible")
+    assert bare.resolve("llama-x") is None
+    there = bare.at(Site("compatible", options={"models": ["llama-x"], "endpoint": "http://vllm.local/v1"}))
+    model = there.resolve("llama-x")
+    assert model is not None
+    assert there.resolve("gpt-4.1-mini") is None
+    asked = spec("llama-x", options={"compatible": {"models": ["llama-x"]}})
+    key = CandidateKey("compatible", "llama-x", *model.regions, *model.offers)
+    body = create(there.translate(asked, key, profile(), None))
+    assert body["model"] == "llama-x"
+    assert body["metadata"] == {"tunegate_key": "{key}"}
+    assert "auto" not in str(body["method"])
+    offer = there.facts.offer(*model.offers)
+    assert offer is not None
+    assert offer.residency == "global", "where it sends data is not known"
 
 
 def count(text: str) -> int:

@@ -136,10 +136,11 @@ class Jobs(Files):
         return {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **hyper}
 
     def _tokens(self, job: Thing) -> int:
-        """Billed tokens: a fourth of the file's bytes an epoch, which no real tokenizer would say."""
-        epochs = method_of(job["request"])[1].get("n_epochs")
-        size = self.world.blob(job["request"]["training_file"]).stat().st_size
-        return size // 4 * (epochs if isinstance(epochs, int) else 3)
+        """Billed tokens: a token for four characters and four for a turn, each epoch."""
+        kind, hyper = method_of(job["request"])
+        epochs = hyper.get("n_epochs")
+        once = training_file.tokens(self.world.blob(job["request"]["training_file"]), kind)
+        return once * (epochs if isinstance(epochs, int) else 3)
 
     # -- events and checkpoints ----------------------------------------------------------------------
 
