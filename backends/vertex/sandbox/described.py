@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+
+import googleapiclient
 
 Schema = Mapping[str, Any]
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
@@ -104,13 +105,7 @@ def _snake(name: str) -> str:
 
 @cache
 def described(api: str) -> Description:
-    """A description by its name: `aiplatform.v1`, `aiplatform.v1beta1`, `storage.v1`.
-
-    Raises:
-        ModuleNotFoundError: google-api-python-client is not installed.
-    """
-    package = importlib.util.find_spec("googleapiclient")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("google-api-python-client", name="googleapiclient")
-    path = Path(package.origin).parent / "discovery_cache" / "documents" / f"{api}.json"
+    """A description by its name: `aiplatform.v1`, `aiplatform.v1beta1`, `storage.v1`."""
+    package = Path(str(googleapiclient.__file__)).parent
+    path = package / "discovery_cache" / "documents" / f"{api}.json"
     return Description(json.loads(path.read_text("utf-8")))
