@@ -256,7 +256,7 @@ def test_the_schema_for_editors_accepts_the_examples_and_refuses_a_wrong_key(use
 
 @pytest.mark.parametrize(
     "command",
-    [("advise", "job.yaml"), ("sandbox",), ("serve",), ("jobs", "approve", "x"), ("jobs", "deploy", "x")],
+    [("serve",)],
 )
 def test_what_is_not_built_says_so_in_a_typed_error(user: User, command: tuple[str, ...]) -> None:
     told = user.tunegate(*command, code=5).stderr
