@@ -1,20 +1,17 @@
 """The kinds of record, and the only shape each may have.
 
 A record holds hashes, counts, codes, names, numbers, times and the gate's own words: never a row.
-That is held here, on the way into the account: fields are an allow-list at every depth, and text
-longer than a rule's reason is refused. What a refusal says names the field and never the value.
-`docs/records.md` says the same for people.
+That is held on the way into the account (`allowed`): fields are an allow-list at every depth, and text
+longer than a rule's reason is refused. `docs/records.md` says the same for people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
-
-from gateway.core.errors import RecordError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 LONGEST_TEXT = 1_000
 _BASE = "https://tunegate.example/predicate"
@@ -367,57 +364,3 @@ KINDS: Mapping[str, Kind] = {
 def kind_of(uri: str) -> str:
     """The name of a predicate type; the type itself where it is none of ours."""
     return next((name for name, kind in KINDS.items() if kind.uri == uri), uri)
-
-
-def check_predicate(kind: str, predicate: Mapping[str, Any]) -> None:
-    """Refuse what a record of this kind may not hold.
-
-    Raises:
-        RecordError: an unknown kind, or a field that is missing, outside the allow-list, of another
-            type or too long; the message names the field and never the value.
-    """
-    if kind not in KINDS:
-        raise RecordError(f"there is no kind of record {kind!r}", fix=f"the kinds are {', '.join(KINDS)}")
-    try:
-        KINDS[kind].shape.model_validate(predicate)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        known = {"missing": "is missing", "extra_forbidden": "is no field of it"}
-        what = known.get(first["type"], "does not belong in a record")
-        place = ".".join(_shown(part) for part in first["loc"])
-        raise RecordError(f"{kind}: {place} {what}", place=place, fix="report this: it is a bug") from None
-    for path, text in _texts(predicate, ""):
-        if len(text) > LONGEST_TEXT:
-            raise RecordError(
-                f"{kind}: text of {len(text)} characters does not belong in a record", place=path
-            )
-
-
-def _shown(part: int | str) -> str:
-    """A step of a path, where it is one of our names; a key of somebody's may be anybody's text."""
-    return str(part) if isinstance(part, int) or part in _NAMES else "<key>"
-
-
-def _names(shape: type[BaseModel]) -> Iterator[str]:
-    for name, info in shape.model_fields.items():
-        yield info.alias or name
-
-
-_NAMES = frozenset(
-    name
-    for shape in [each for each in globals().values() if isinstance(each, type) and issubclass(each, Shape)]
-    for name in _names(shape)
-)
-
-
-def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a predicate, keys included, with the path of the field it stands in."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for name, item in cast("Mapping[str, object]", value).items():
-            yield path, str(name)
-            yield from _texts(item, f"{path}.{_shown(str(name))}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for item in cast("Sequence[object]", value):
-            yield from _texts(item, path)

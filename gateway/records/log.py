@@ -22,10 +22,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core.errors import RecordError
+from gateway.records.allowed import check_predicate
 from gateway.records.envelope import NO_PREVIOUS, STATEMENT_TYPE, Record, Unverified, open_, seal, sha256
 from gateway.records.files import set_aside, write_new, writing
 from gateway.records.keys import Signer
-from gateway.records.kinds import EXPORTED, KINDS, check_predicate, kind_of
+from gateway.records.kinds import EXPORTED, KINDS, kind_of
 from gateway.records.verify import Head, VerifyReport, is_torn, keys_by_id, verify_chain
 
 _NAME = re.compile(r"(\d{8,})\.json")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from gateway.core.gate import Action, Decision, GateRequest
@@ -56,14 +57,18 @@ class Accounts:
     Args:
         log: the append-only account.
         plan_of: the stored plan's JSON by job id.
-        engine: what scans, with its version.
+        engine: says what scans, with its version.
 
     Raises:
         RecordError: from every method, when the record cannot be written.
     """
 
     def __init__(
-        self, log: RecordLog, plan_of: Callable[[str], Mapping[str, Any]], *, engine: str = "tunegate rules"
+        self,
+        log: RecordLog,
+        plan_of: Callable[[str], Mapping[str, Any]],
+        *,
+        engine: Callable[[], str] = lambda: _scanner(),
     ) -> None:
         self._log = log
         self._plan_of = plan_of
@@ -77,7 +82,7 @@ class Accounts:
         """Record what the scan of a plan's data found."""
         data = plan["data"]
         return self._log.append(
-            "scan", [("data", data["hash"])], scan(data, engine=self._engine, job_id=job_id)
+            "scan", [("data", data["hash"])], scan(data, engine=self._engine(), job_id=job_id)
         )
 
     def decision(self, plan: Mapping[str, Any], job_id: str, *, requested_by: str | None = None) -> RecordRef:
@@ -265,6 +270,13 @@ class Accounts:
         found = self._log.of_job(job.id, since=job.created_at)
         known = any(entry.kind == "decision" for entry in found)
         return found if known else self._log.of_job(job.id)
+
+
+def _scanner() -> str:
+    """Our version, and a hash over all that says what a scan finds."""
+    from gateway.privacy.cache import scanner_version
+
+    return f"tunegate {metadata.version('tunegate')}, rules {scanner_version()[:16]}"
 
 
 def _subjects(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
