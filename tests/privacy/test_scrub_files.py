@@ -53,6 +53,27 @@ def test_json_lines_keep_their_rows_and_their_order(tmp_path: Path) -> None:
     assert not report.left
 
 
+def test_what_is_found_in_one_row_of_a_subject_is_replaced_in_all(tmp_path: Path) -> None:
+    rows = [
+        {"pid": "P-1", "text": "whitfield? WHITFIELD! Whitfield, chart 480112-B, room 4."},
+        {"pid": "P-2", "text": "Whitfield Road is closed; 480112-B is a part number."},
+        {"pid": "P-1", "text": "Patient Mary Whitfield, MRN: 480112-B."},
+        {"pid": "P-1", "text": "Patient Mary Whitfield Junior was with her."},
+    ]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(rows))
+    report = scrub(tmp_path, "a.jsonl", "b.jsonl")
+    first, other, second, third = (
+        json.loads(line)["text"] for line in (tmp_path / "b.jsonl").read_text().splitlines()
+    )
+    assert "480112" not in first
+    assert "Whitfield" not in first
+    assert "WHITFIELD" not in first
+    assert "480112-B is a part number" in other
+    assert not report.left
+    code = second.split("NAME-")[1][:5]
+    assert code in third
+
+
 def test_what_cannot_be_read_is_counted_with_its_line_and_left_out(tmp_path: Path) -> None:
     image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}
     lines = [

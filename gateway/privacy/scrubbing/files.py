@@ -18,7 +18,7 @@ from gateway.data import Source, write_atomically
 from gateway.data.dataset import read_source
 from gateway.data.lines import open_file, open_stream
 from gateway.data.tables import csv_header
-from gateway.privacy.scrubbing.records import Method, Scrubbed, scrub_record
+from gateway.privacy.scrubbing.records import Method, learn, scrub_record, subject_of
 from gateway.privacy.scrubbing.report import BESIDE, ScrubReport, Tally
 
 OnProgress = Callable[[int, int], None]
@@ -32,12 +32,26 @@ class Scrubbing:
     def __init__(self, source: Source, key: bytes, method: Method) -> None:
         self.source, self.method = source, method
         self._key = key
+        self._known: dict[str, dict[str, str]] = {}  # by subject: what identifies it, and the types
         self.tally = Tally()
+
+    def learn(self, on_progress: OnProgress | None) -> None:
+        """A pass of its own over grouped data: what is found in one row of a subject is to be replaced in
+        all of them. Memory grows with what is found, each text once a subject."""
+        for raw in read_source(self.source, self._told(on_progress)):
+            found = learn(raw.value, self.method) if raw.value is not None else None
+            if found is not None:
+                subject, texts = found
+                self._known.setdefault(subject, {}).update(texts)
+
+    def _told(self, on_progress: OnProgress | None) -> Callable[[int], None]:
+        return lambda done: on_progress(done, self.source.bytes) if on_progress else None
 
     def row(self, raw: Mapping[str, Any], line: int) -> Mapping[str, Any] | None:
         """The record rewritten; None where it is refused, which is counted."""
         self.tally.rows += 1
-        found = self.once(raw)
+        known = self._known.get(subject_of(raw, self.method.group_by) or "")
+        found = scrub_record(raw, self._key, self.method, known)
         self.tally.detected = max(self.tally.detected, found.detected)
         if found.record is None:
             self.tally.refuse(found.problem or "not_scanned", line)
@@ -47,9 +61,6 @@ class Scrubbing:
         self.tally.replaced.update(found.replaced)
         self.tally.left.update(found.left)
         return found.record
-
-    def once(self, raw: Mapping[str, Any]) -> Scrubbed:
-        return scrub_record(raw, self._key, self.method)
 
     def header(self, names: Iterable[str]) -> list[str]:
         """A table's column names, those that identify someone replaced."""
@@ -63,8 +74,7 @@ class Scrubbing:
 
     def records(self, on_progress: OnProgress | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """(line, record rewritten) of every row that could be."""
-        size = self.source.bytes
-        for raw in read_source(self.source, lambda done: on_progress(done, size) if on_progress else None):
+        for raw in read_source(self.source, self._told(on_progress)):
             if raw.problem is not None or raw.value is None:
                 self.tally.rows += 1
                 self.tally.refuse(raw.problem or "bad_json", raw.line)
@@ -94,6 +104,8 @@ def scrub_file(
     reports: list[ScrubReport] = []
 
     def pieces() -> Iterator[bytes]:
+        if method.group_by is not None:
+            scrubbing.learn(_halved(on_progress))
         for piece in _compressed(_bytes(scrubbing, on_progress), source):
             hashed.update(piece)
             yield piece
@@ -104,6 +116,10 @@ def scrub_file(
 
     write_atomically(to, pieces())
     return reports[0]
+
+
+def _halved(on_progress: OnProgress | None) -> OnProgress | None:
+    return None if on_progress is None else lambda done, size: on_progress(done // 2, size)
 
 
 def check_name(source: Source, to: Path) -> None:

@@ -68,30 +68,56 @@ class Scrubbed:
     detected: DataClass = DataClass.PUBLIC
 
 
-def scrub_record(raw: Mapping[str, Any], key: bytes, method: Method) -> Scrubbed:
+def scrub_record(
+    raw: Mapping[str, Any], key: bytes, method: Method, known: Mapping[str, str] | None = None
+) -> Scrubbed:
     """Replace what the scanner finds in every text of a record, keys included.
 
     What was replaced in one place is replaced wherever else it stands in the record, found there or
     not. The result is scanned again, since what stands beside a new text may now be found.
+
+    Args:
+        known: texts found in other records of the subject, and their types; replaced here as well.
     """
-    return _Scrub(raw, key, method).run()
+    return _Scrub(raw, key, method, known or {}).run()
+
+
+def learn(raw: Mapping[str, Any], method: Method) -> tuple[str, dict[str, str]] | None:
+    """The subject of a record, and what in it identifies: text → type. None where it names no subject."""
+    subject = subject_of(raw, method.group_by)
+    if subject is None:
+        return None
+    findings, draft = scan_record(raw).findings, None
+    found: dict[str, str] = {}
+    for each in findings:
+        draft = draft or Draft(raw)
+        address = draft.find(raw, each.field)
+        text = draft.texts[address].text[each.start : each.end].strip() if address else ""
+        if _is_sought(each.type, text) and not is_made(each.type, text):
+            found.setdefault(text, each.type)
+    return subject, found
+
+
+def _is_sought(kind: str, text: str) -> bool:
+    """Whether a text that was found once is looked for elsewhere."""
+    return bool(text) and kind not in _LEAVE and (kind != "date" or re.search(r"\d\D+\d", text) is not None)
 
 
 class _Scrub:
-    def __init__(self, raw: Mapping[str, Any], key: bytes, method: Method) -> None:
+    def __init__(self, raw: Mapping[str, Any], key: bytes, method: Method, known: Mapping[str, str]) -> None:
         self._raw, self._key, self._method = raw, key, method
         self._draft = Draft(raw)
-        subject = _subject(raw, method.group_by)
+        subject = subject_of(raw, method.group_by)
         scope = f"record:{_digest(raw)}" if subject is None else f"group:{subject}"
         self._stand_ins = Surrogates(key, scope)
         self._columns = Surrogates(key, "columns")  # a table's header is one for all its rows
         self._replaced: Counter[str] = Counter()
-        self._elsewhere: dict[str, str] = {}  # a text that was replaced → its type
+        self._elsewhere = dict(known)  # a text that must not stand anywhere → its type
         self._day_first, self._year = False, 0
 
     def run(self) -> Scrubbed:
         detected, problem = DataClass.PUBLIC, None
-        self._name_subject()
+        self._namesubject_of()
         for number in range(_ROUNDS + 1):
             built = self._draft.build()
             scanned = scan_record(built)
@@ -103,7 +129,8 @@ class _Scrub:
             fresh, unreadable = self._fresh(built, scanned.findings)
             if unreadable:
                 return Scrubbed(None, "unreadable_content", detected=DataClass.PHI)
-            if not fresh or number == _ROUNDS:
+            sought = number == 0 and bool(self._elsewhere)  # what is known of the subject, found here or not
+            if (not fresh and not sought) or number == _ROUNDS:
                 problem = self._broken()
                 record = built if problem is None else None
                 left = Counter(found.type for _, found in fresh)
@@ -113,10 +140,10 @@ class _Scrub:
             self._replace_elsewhere()
         raise AssertionError("the last round returns")
 
-    def _name_subject(self) -> None:
+    def _namesubject_of(self) -> None:
         """Rewrite the field that names the subject, whole: whatever it looks like, it identifies."""
         group_by = self._method.group_by
-        if group_by is None or (value := _subject(self._raw, group_by)) is None:
+        if group_by is None or (value := subject_of(self._raw, group_by)) is None:
             return
         address = self._draft.find(self._raw, group_by)
         if address is None:
@@ -126,7 +153,6 @@ class _Scrub:
         text.replace([Edit(0, len(text.text), new)])
         self._replaced["subject"] += 1
         self._elsewhere[value] = "other_id"
-        self._replace_elsewhere()
 
     def _fresh(
         self, built: Mapping[str, Any], findings: Iterable[Finding]
@@ -159,7 +185,7 @@ class _Scrub:
             new = self._stand_in(address, found, old)
             edits.setdefault(address, []).append(Edit(found.start, found.end, new))
             self._replaced[found.type] += 1
-            if found.type not in _LEAVE and (found.type != "date" or re.search(r"\d\D+\d", old)):
+            if _is_sought(found.type, old):
                 self._elsewhere.setdefault(old.strip(), found.type)
         for address, several in edits.items():
             self._draft.texts[address].replace(several)
@@ -285,7 +311,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _subject(raw: Mapping[str, Any], group_by: str | None) -> str | None:
+def subject_of(raw: Mapping[str, Any], group_by: str | None) -> str | None:
     """The value that names a record's subject; None where the record has none."""
     if group_by is None:
         return None
