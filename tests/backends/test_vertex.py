@@ -162,7 +162,7 @@ def test_open_models_are_tuned_in_the_mode_asked_for(model: str, method: str, mo
     tuning = job(translation)["supervisedTuningSpec"]
     assert tuning["tuningMode"] == mode
     assert ("adapterSize" in tuning["hyperParameters"]) is (mode == "TUNING_MODE_PEFT_ADAPTER")
-    assert job(translation)["outputUri"] == "gs://my-project-tunegate-global/tunegate-models/{key:16}"
+    assert job(translation)["outputUri"] == "gs://my-project-tunegate-global/tunegate-models/{key#16}"
 
 
 def test_a_mode_the_model_lacks_is_refused() -> None:
