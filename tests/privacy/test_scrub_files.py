@@ -180,6 +180,14 @@ def test_a_parquet_column_too_narrow_for_a_subject_is_told_by_name(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet"]
 
 
+def test_times_that_cannot_be_read_are_a_typed_error_without_the_value(tmp_path: Path) -> None:
+    times = pa.array([1_710_412_345_123_456_789], pa.timestamp("ns"))
+    pq.write_table(pa.table({"seen": times}), tmp_path / "a.parquet")
+    with pytest.raises(DataError) as caught:
+        scrub(tmp_path, "a.parquet", "b.parquet", Method("shift", 2026))
+    assert "1710412345" not in str(caught.value)
+
+
 def test_a_damaged_parquet_file_leaves_nothing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["Mary Whitfield"] * 500}), tmp_path / "a.parquet")
     content = bytearray((tmp_path / "a.parquet").read_bytes())

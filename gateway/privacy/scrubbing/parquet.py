@@ -52,8 +52,11 @@ def parquet_bytes(scrubbing: Scrubbing, on_progress: Callable[[int, int], None] 
     source = scrubbing.source
     try:
         yield from _bytes(scrubbing, on_progress)
+    except DataError:
+        raise
     except Exception as error:
-        if type(error).__module__.split(".")[0] != "pyarrow":
+        # A time in nanoseconds is a plain `ValueError`, and its message quotes the value.
+        if type(error).__module__.split(".")[0] != "pyarrow" and not isinstance(error, ValueError):
             raise
         raise damaged(source.name, error) from None
     now = source.path.stat()
