@@ -87,7 +87,7 @@ def _requires(
         f"requires_{kind}",
         f"needs the attestation `{kind}`, and {state}: {fact.text}",
         source=fact.source,
-        fix=f'attest `{kind}` for {facts.backend}: [[attestations]] kind = "{kind}" in tunegate.toml',
+        fix=f'attest `{kind}` for {facts.backend}: [[attestations]] kind = "{kind}"',
     )
 
 

@@ -10,7 +10,7 @@ from backends.base import Backend
 from cost import OWN_HARDWARE, Priced, Usage, estimate, fit
 from gateway.core.errors import TunegateError
 from gateway.core.facts import ModelFacts
-from gateway.core.gate import Decision
+from gateway.core.gate import Action, Decision
 from gateway.core.plan import (
     Candidate,
     CandidateKey,
@@ -138,9 +138,9 @@ class _Judge:
 
     def _availability(self, backend: Backend, model: ModelFacts) -> Iterator[Reason]:
         request, name = self._request, backend.name
-        yield from lifecycle_reasons(
-            backend.facts, model, request.spec.serving, request.as_of, request.attestations
-        )
+        account = backend.account(request.options_of(name))
+        ours = [held for held in request.attestations if held.covers(Action.TRAIN, account)]
+        yield from lifecycle_reasons(backend.facts, model, request.spec.serving, request.as_of, ours)
         if missing := backend.missing(request.options_of(name)):
             what = ", ".join(f"options.{name}.{option}" for option in missing)
             yield Reason(
