@@ -4,9 +4,9 @@
     python benchmarks/scan_presidio.py [FOLDER]
 
 FOLDER holds the development data (default: `../shared/data` beside the checkout). Presidio runs with every
-predefined recogniser that needs no model, on a blank language, so that nothing is downloaded. A span is found
-when anything found touches it, and found as its type when that has the same type; what is found and touches no
-labelled span counts against precision. Types that a system does not have are shown as such.
+predefined recogniser that needs no model, on a blank language, so that nothing is downloaded. A span is
+found when anything found touches it, and found as its type when that has the same type; what is found and
+touches no labelled span counts against precision. Types that a system does not have are shown as such.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def judge(rows: list[dict[str, Any]], system: System, which: int) -> None:
                 told["all"] += 1
                 right["all"] += bool(_over(each, labelled))
     print(
-        f"  records with identifiers flagged {records['with flagged'] / records['with']:.1%}, every span of them"
-        f" touched {records['whole'] / records['with']:.1%}; records without, flagged"
+        f"  records with identifiers flagged {records['with flagged'] / records['with']:.1%}, every span of"
+        f" them touched {records['whole'] / records['with']:.1%}; records without, flagged"
         f" {records['without flagged']}/{records['without']}"
     )
     total = sum(spans.values())
@@ -177,7 +177,7 @@ def main() -> None:
     for kind, texts in (("its own", [row["full_text"] for row in rows]), ("MTS-Dialog", dialogues(folder))):
         mine, theirs = speed(texts, ours), speed(texts[:: max(len(texts) // 100, 1)], other)
         print(
-            f"speed on {kind} texts: Tunegate {mine:.2f} MB/s, Presidio {theirs:.3f}, {mine / theirs:.0f} times"
+            f"speed, {kind}: Tunegate {mine:.2f} MB/s, Presidio {theirs:.3f}, {mine / theirs:.0f} times"
         )
 
 

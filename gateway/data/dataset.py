@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -13,7 +14,7 @@ from gateway.core.errors import DataError
 from gateway.core.rows import Refusal, Row, Split
 from gateway.core.spec import Data
 from gateway.data import formats, tables
-from gateway.data.lines import RawRecord, open_file, open_stream, read_jsonl
+from gateway.data.lines import Line, RawRecord, open_file, open_stream, read_jsonl, read_lines
 from gateway.data.reasons import RowProblem, refuse
 
 OnProgress = Callable[[int, int], None]
@@ -83,6 +84,15 @@ class Dataset:
         """Bytes of all files as they lie on disk."""
         return sum(source.bytes for source in self.sources)
 
+    def check_unchanged(self) -> None:
+        """What was read is still what was opened.
+
+        Raises:
+            DataError: a file changed.
+        """
+        for source in self.sources:
+            _check_unchanged(source)
+
     def records(self, on_progress: OnProgress | None = None) -> Iterator[Record]:
         """Every record of every file, in order; memory stays flat in the size of the files.
 
@@ -122,16 +132,33 @@ def _reporter(on_progress: OnProgress | None, before: int, total: int) -> Callab
     return lambda done: on_progress(before + done, total)
 
 
-def read_source(source: Source, report: Callable[[int], None]) -> Generator[RawRecord, None, None]:
+def read_source(source: Source, report: Callable[[int], None]) -> Generator[RawRecord]:
     """The raw records of one file; `report` is told how many of its bytes were read.
 
     Raises:
         DataError: the file is gone, damaged, or has changed since it was opened.
     """
+    with _reading(source) as file:
+        yield from _raw_records(source, file, report)
+
+
+def read_source_lines(source: Source, report: Callable[[int], None]) -> Iterator[Line]:
+    """The lines of one JSONL file, as `read_source` reads them: for who parses them elsewhere."""
+    with _reading(source) as file:
+        lines = read_lines(open_stream(file, compressed=source.compressed))
+        for count, line in enumerate(lines, start=1):
+            yield line
+            if count % _PROGRESS_EVERY == 0:
+                report(file.tell())
+
+
+@contextmanager
+def _reading(source: Source) -> Generator[BinaryIO]:
+    """The open file, the same from beginning to end, with its errors in our words."""
     try:
         with open_file(source.path) as file:
             _check_unchanged(source)
-            yield from _raw_records(source, file, report)
+            yield file
             _check_unchanged(source)
     except (DataError, GeneratorExit):
         raise

@@ -82,15 +82,37 @@ class Scanner:
         self._counts: Counter[str] = Counter()
         self._complete, self._class = True, DataClass.PUBLIC
         if beside:
-            self.take(beside, line=0, file=0)
+            self._take(beside, line=0, file=0)
             self._flagged = self._health = 0
 
     def see(self, record: Record) -> None:
-        self._records += 1
-        if record.raw is not None:
-            self.take(record.raw, line=record.line, file=record.file)
+        self.see_raw(record.raw, line=record.line, file=record.file)
 
-    def take(self, raw: Mapping[str, Any], *, line: int, file: int) -> None:
+    def see_raw(self, raw: Mapping[str, Any] | None, *, line: int, file: int) -> None:
+        """See a record as its file has it; None where it could not be parsed."""
+        self._records += 1
+        if raw is not None:
+            self._take(raw, line=line, file=file)
+
+    def add(self, part: ScanSummary | None, records: int = 0) -> None:
+        """Count records that were scanned elsewhere, and what was found in them.
+
+        Args:
+            part: None where nobody can say.
+            records: how many more there are that had nothing to scan, or nobody scanned.
+        """
+        self._records += records
+        if part is None:
+            self._complete = False
+            return
+        self._records += part.records
+        self._flagged += part.flagged
+        self._health += part.health
+        self._complete &= part.complete
+        self._counts.update(part.findings)
+        self._class = max(self._class, part.detected)
+
+    def _take(self, raw: Mapping[str, Any], *, line: int, file: int) -> None:
         joined = _join(texts_of(raw))
         try:
             found, health = _scan(joined, self._lowest)

@@ -13,6 +13,7 @@ from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.sdk.planning import beside, chosen_backends, models_of
+from gateway.sdk.scanning import scanned
 from gateway.sdk.scrubbing import as_used, is_spec, scrub
 
 if TYPE_CHECKING:
@@ -58,15 +59,18 @@ class Datasets:
         Returns:
             What was found, and how many bytes were looked at.
         """
-        from gateway.data import open_dataset, run_pass
-        from gateway.privacy import THRESHOLD, Scanner
+        from gateway.data import open_dataset
+        from gateway.privacy import THRESHOLD, scan_dataset
 
         used = as_used(self._rooms, spec, on_progress=on_progress)
         dataset = open_dataset(used.data, used.folder, task=used.task)
-        floor = 0.0 if every else THRESHOLD
-        scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside(spec))
-        run_pass(dataset, [scanner], on_progress)
-        return scanner.summary(), dataset.bytes
+        if on_finding is None:
+            return scanned(self._rooms, dataset, beside(spec), on_progress), dataset.bytes
+        floor, outside = 0.0 if every else THRESHOLD, beside(spec)
+        totals = scan_dataset(
+            dataset, on_finding=on_finding, floor=floor, beside=outside, on_progress=on_progress
+        )
+        return totals, dataset.bytes
 
     def show(self, spec: JobSpec, *, backend: str = "local", number: int = 2) -> Iterator[tuple[int, Pieces]]:
         """Examples exactly as the model sees them: (line, pieces); True marks trained text."""

@@ -1,0 +1,149 @@
+"""Whole datasets: the same over several processes, once for the same bytes, never complete by accident."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.core.errors import DataError
+from gateway.core.rows import Finding, ScanSummary
+from gateway.core.spec import Data
+from gateway.data import Dataset, open_dataset
+from gateway.privacy import cache as cache_module
+from gateway.privacy import scan_dataset, workers
+from gateway.privacy import scanner as scanner_module
+from gateway.privacy.cache import ScanCache, key_of
+from gateway.privacy.engine import Engine
+
+CANARY = "Zyxwvut Quonset"
+
+
+def dataset(folder: Path, rows: int = 60, *, extra: str = "") -> Dataset:
+    lines = [
+        json.dumps(
+            {
+                "prompt": f"Call (415) 555-01{at % 100:02} for {CANARY}, MRN {4000 + at}",
+                "completion": "A cough.",
+            }
+        )
+        for at in range(rows)
+    ]
+    lines[3:3] = ["", "{not json", json.dumps(["no object"]), json.dumps({"prompt": "ok", "completion": "é"})]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + extra, encoding="utf-8")
+    return open_dataset(Data(train=("rows.jsonl",)), folder, task="sft")
+
+
+def test_two_processes_find_the_same_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_BATCH_BYTES", 900)
+    data = dataset(tmp_path)
+    alone, shared = list[Finding](), list[Finding]()
+    one = scan_dataset(data, on_finding=alone.append, floor=0.0, processes=1)
+    two = scan_dataset(data, on_finding=shared.append, floor=0.0, processes=2)
+    assert two == one == scan_dataset(data, processes=2)
+    assert (one.records, one.flagged, one.complete) == (63, 60, True)
+    assert shared == alone
+
+
+def test_a_process_that_dies_leaves_the_scan_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", ""],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    monkeypatch.setattr(workers, "_start", dead)
+    totals = scan_dataset(dataset(tmp_path), processes=2)
+    assert totals.complete is False
+    assert totals.records == 63
+
+
+def test_small_data_and_tables_need_no_processes(tmp_path: Path) -> None:
+    assert workers.useful(dataset(tmp_path)) == 1
+
+
+def test_a_file_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
+    data = dataset(tmp_path)
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n{}")
+    with pytest.raises(DataError, match="changed"):
+        scan_dataset(data, processes=1)
+
+
+def test_the_cache_gives_back_what_was_kept_for_the_same_bytes_only(tmp_path: Path) -> None:
+    cache, data = ScanCache(tmp_path / "cache"), dataset(tmp_path)
+    key, totals = key_of(data, {}), scan_dataset(data, processes=1)
+    cache.put(key, totals)
+    assert cache.get(key) == totals
+    assert CANARY.split()[0] not in (tmp_path / "cache" / f"{key}.json").read_text()
+    assert cache.get(key_of(data, {"system": "You are kind."})) is None
+    assert cache.get(key_of(dataset(tmp_path, extra=" "), {})) is None
+
+
+def test_another_scanner_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tmp_path)
+    before = key_of(data, {})
+    monkeypatch.setattr(cache_module, "scanner_version", lambda: "a rule more")
+    assert key_of(data, {}) != before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "null", '{"key": "other"}'],
+)
+def test_a_damaged_entry_is_as_good_as_none(tmp_path: Path, damage: str) -> None:
+    cache, data = ScanCache(tmp_path / "cache"), dataset(tmp_path)
+    key = key_of(data, {})
+    cache.put(key, scan_dataset(data, processes=1))
+    entry = tmp_path / "cache" / f"{key}.json"
+    assert cache.get(key) is not None
+    entry.write_text(damage)
+    assert cache.get(key) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("flagged", 10**6), ("findings", {"secret text": 1}), ("detected", "harmless"), ("complete", False)],
+)
+def test_totals_that_cannot_be_are_not_believed(tmp_path: Path, field: str, value: object) -> None:
+    cache, data = ScanCache(tmp_path / "cache"), dataset(tmp_path)
+    key = key_of(data, {})
+    cache.put(key, scan_dataset(data, processes=1))
+    entry = tmp_path / "cache" / f"{key}.json"
+    told = json.loads(entry.read_text())
+    told["totals"][field] = value
+    entry.write_text(json.dumps(told))
+    assert cache.get(key) is None
+
+
+def test_an_incomplete_scan_is_not_kept(tmp_path: Path) -> None:
+    cache = ScanCache(tmp_path)
+    cache.put("k", ScanSummary(False, 1, 0, {}, 0, scan_dataset(dataset(tmp_path), processes=1).detected))
+    assert cache.get("k") is None
+
+
+class Mute:
+    """A word engine that reports nothing, not even the canary."""
+
+    def find_matches_as_indexes(self, text: bytes) -> list[tuple[int, int, int]]:
+        return []
+
+
+def test_a_silent_word_engine_leaves_the_scan_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(["[A-Z][A-Za-z]"])
+    monkeypatch.setattr(engine, "_words", Mute())
+    monkeypatch.setattr(scanner_module, "engine", lambda: engine)
+    monkeypatch.setattr(scanner_module, "_HEALTH_FROM", 0)
+    monkeypatch.setattr(scanner_module, "_CAPITALISED", 0)
+    assert scan_dataset(dataset(tmp_path), processes=1).complete is False
