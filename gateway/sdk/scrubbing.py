@@ -185,6 +185,9 @@ def _make(folder: Path, dataset: Dataset, key: bytes, method: Method, on_progres
             report = _part_of(on_progress, done, dataset.bytes)
             scrub_file(source, part / _copy_name(at, source), key, method, on_progress=report)
             done += source.bytes
+        names = [_copy_name(at, source) for at, source in enumerate(dataset.sources)]
+        if all(_is_whole(folder / name) for name in names):
+            return  # another process was quicker, and may be reading it
         if folder.exists():
             shutil.rmtree(folder)  # one of its files was changed, or is missing
         try:
