@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -37,25 +39,67 @@ def holder_is_dead(token: str | None) -> bool:
 
 
 @contextmanager
-def kept_alive(renew: Callable[[], None], every_s: float = TTL.total_seconds() / 3) -> Generator[None]:
+def kept_alive(renew: Callable[[], object], every_s: float = TTL.total_seconds() / 3) -> Generator[None]:
     """Renew in the background for as long as the block runs. A store that cannot be reached is
     tried again; if it stays away, the lease lapses, and the next write finds that out."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(every_s):
-            try:
-                renew()
-            except StoreError:
-                continue
-
-    thread = threading.Thread(target=beat, name="tunegate-lease", daemon=True)
-    thread.start()
+    lease = _Held(renew, every_s, time.monotonic() + every_s)
+    _HEART.add(lease)
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        _HEART.remove(lease)
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    renew: Callable[[], object]
+    every_s: float
+    due_at: float
+
+
+class _Heart:
+    """One thread that renews all leases of this process: most steps are over before theirs is due, and
+    a thread each would cost more than the step."""
+
+    def __init__(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Begin anew, with no lease and no thread."""
+        self._held: set[_Held] = set()
+        self._changed = threading.Condition()
+        self._beating = False
+
+    def add(self, lease: _Held) -> None:
+        with self._changed:
+            self._held.add(lease)
+            if not self._beating:
+                self._beating = True
+                threading.Thread(target=self._beat, name="tunegate-leases", daemon=True).start()
+            elif lease.every_s < _SLEEPS_S:
+                self._changed.notify()
+
+    def remove(self, lease: _Held) -> None:
+        with self._changed:
+            self._held.discard(lease)
+
+    def _beat(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = [lease for lease in self._held if lease.due_at <= now]
+                soonest = min((lease.due_at - now for lease in self._held), default=_SLEEPS_S)
+                if not due:
+                    self._changed.wait(min(max(soonest, 0.0), _SLEEPS_S))
+            for lease in due:
+                with suppress(StoreError):
+                    lease.renew()
+                lease.due_at = time.monotonic() + lease.every_s
+
+
+_SLEEPS_S = 5.0  # a lease taken meanwhile is not due before
+_HEART = _Heart()
+os.register_at_fork(after_in_child=_HEART.stop)  # a fork has none of our threads, and none of our leases
 
 
 def _started(pid: int) -> str:

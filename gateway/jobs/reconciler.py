@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -147,13 +148,15 @@ class Reconciler:
         try:
             with lease.kept_alive(lambda: self._renew(job_id, token)):
                 for _ in range(most):  # somebody may have taken the first before we had the lease
-                    after = self._step(held, token) if self._may_step(held, light) else None
-                    if after is None:
+                    if not self._may_step(held, light):
                         break
+                    after = self._step(held, token)
+                    if after is None:
+                        return self._store.get(job_id)
                     held = after
         finally:
             self._store.release(job_id, token)
-        return self._store.get(job_id)
+        return replace(held, lease_owner=None, lease_until=None)
 
     def follow(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -96,6 +97,7 @@ class FolderBackend(Backend):
         self.calls: list[str] = []
         self.reached = at
         self.lists_late = False
+        self._making = threading.Lock()
         for name in ("jobs", "files", "sent"):
             (home / name).mkdir(parents=True, exist_ok=True)
 
@@ -143,9 +145,10 @@ class FolderBackend(Backend):
         self, translation: Translation, staged: Sequence[Staged], *, key: str, handover: Handover
     ) -> RemoteRef:
         self._note("submit")
-        number = len(self.jobs) + 1
-        job = {"id": f"ft-{number}", "key": key, "files": [item.uri for item in staged], "polls": 0}
-        self._keep({**job, "when_done": list(handover.when_done)})
+        with self._making:
+            number = len(self.jobs) + 1
+            job = {"id": f"ft-{number}", "key": key, "files": [item.uri for item in staged], "polls": 0}
+            self._keep({**job, "when_done": list(handover.when_done)})
         self._done("submit")
         return RemoteRef(self.name, str(job["id"]), {"region": "here"})
 
@@ -238,7 +241,7 @@ class FolderBackend(Backend):
 
     def _keep(self, job: Mapping[str, Any]) -> None:
         path = self.home / "jobs" / str(job["id"])
-        draft = path.parent.parent / f"draft-{os.getpid()}"
+        draft = path.parent.parent / f"draft-{os.getpid()}-{threading.get_ident()}"
         draft.write_text(json.dumps(job))
         draft.rename(path)
 
