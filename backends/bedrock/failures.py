@@ -76,6 +76,12 @@ _LOST = _Kind(
 )
 _NO_REGION = _Kind(Rejected, "this region is not one AWS has Bedrock in", "check the candidate's region")
 
+_ENDPOINT = _Kind(
+    Rejected,
+    "AWS's SDK does not accept this address with this kind of credential",
+    "unset AWS_BEARER_TOKEN_BEDROCK (it needs https), or the AWS_ENDPOINT_URL_… variables",
+)
+
 _BY_NAME: Mapping[str, _Kind] = {
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"), _EXPIRED),
     **dict.fromkeys(("MissingAuthenticationToken", "MissingAuthenticationTokenException"), _MISSING),
@@ -142,6 +148,7 @@ _BY_CLASS: Mapping[str, _Kind] = {
         _LOST,
     ),
     **dict.fromkeys(("BaseEndpointResolverError", "InvalidRegionError", "UnknownRegionError"), _NO_REGION),
+    "InvalidEndpointConfigurationError": _ENDPOINT,
     **dict.fromkeys(("ParamValidationError", "ValidationError", "InvalidDNSNameError"), _REFUSED),
 }
 

@@ -101,6 +101,7 @@ def test_replies_are_told_apart_by_name_then_by_status(
         (lambda: import_module("botocore.parsers").ResponseParserError(ROW), Unreachable, True),
         (lambda: ConnectionResetError(ROW), Unreachable, True),
         (lambda: botocore.NoRegionError(), Rejected, False),
+        (lambda: botocore.InvalidEndpointConfigurationError(msg=ROW), Rejected, False),
         (lambda: botocore.ParamValidationError(report=ROW), Rejected, False),
     ],
 )

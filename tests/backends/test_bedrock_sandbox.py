@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -217,6 +219,48 @@ def test_it_goes_on_where_it_was_after_a_restart(sandbox: StartSandbox, tmp_path
     question = [ChatMessage("user", "number 7")]
     assert job.backend.complete(callable_id, [question], max_output_tokens=9)[0].text == "number 7 it is"
     assert "Contents" not in aws("s3").list_objects_v2(Bucket=bucket(), Prefix="output/tunegate-data")
+
+
+DYING = """
+import json, sys
+from pathlib import Path
+from backends.bedrock.sandbox import BedrockRoom
+from backends.sandbox.faults import Fault
+from backends.sandbox.server import Server
+from backends.sandbox.world import World
+
+world = World(Path(sys.argv[1]))
+world.faults.arm(Fault("crash_after", sys.argv[2]))
+with Server(world, [BedrockRoom(world)]) as box:
+    print(json.dumps(box.environment), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "CreateModelCustomizationJob"])
+def test_what_was_done_before_it_was_killed_is_there_after(
+    sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    folder = tmp_path / "box"
+    command = [sys.executable, "-c", DYING, str(folder), f"bedrock.{operation}"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) as dying:
+        assert dying.stdout is not None
+        for name, value in json.loads(dying.stdout.readline()).items():
+            monkeypatch.setenv(name, value)
+        job = planned(tmp_path)
+        with pytest.raises(import_module("botocore.exceptions").BotoCoreError) as caught:
+            job.submit()
+        assert job.backend.classify(caught.value).retryable
+        assert dying.wait(10) == 137
+    box = sandbox("bedrock", folder=folder, life=SLOW)
+    again = planned(tmp_path)
+    found = again.backend.find(KEY)
+    assert (found is None) == (operation == "PutObject")
+    ref = again.submit()
+    assert found in (None, ref)
+    assert len(box.world.all("bedrock.job")) == 1
+    assert all(each.operation != "bedrock.PutObject" for each in box.asked)
 
 
 def test_objects_deleted_many_at_once_stay_deleted(sandbox: StartSandbox) -> None:
