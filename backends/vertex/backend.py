@@ -130,6 +130,8 @@ class VertexBackend(Backend):
         body = fill(dict(create.body), {each.file.name: each.uri for each in staged}, key)
         version = create.operation.partition(".")[0]
         location = location_of(f"{body['parent']}/")
+        if output := body["tuningJob"].get("outputUri"):  # weights are of the data's class
+            storage.bucket_near(client, wire.bucket_in(output), location, self.name)
         path = f"{version}/{body['parent']}/tuningJobs"
         job = client.call("POST", location, path, body=body["tuningJob"])
         return replies.ref_of(job, self.name, version, client.address(location))

@@ -37,7 +37,7 @@ def check(
         found.append(asked(f"bucket {name}", lambda: _bucket(clients, name, region, backend)))
         if found[-1].state == "ok":
             found.append(asked("rights on the bucket", lambda: _rights(clients, name)))
-            found.append(asked("deleted is gone", lambda: _soft_delete(clients, name)))
+            found.append(asked("deleted is gone", lambda: _soft_delete(clients, name, region, backend)))
     return tuple(found)
 
 
@@ -69,10 +69,9 @@ def _rights(clients: Clients, name: str) -> Check:
     return Check("rights on the bucket", "ok")
 
 
-def _soft_delete(clients: Clients, name: str) -> Check:
+def _soft_delete(clients: Clients, name: str, region: str, backend: str) -> Check:
     """Whether a deleted file is gone at once: new buckets keep what was deleted for seven days."""
-    bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
-    policy = bucket.soft_delete_policy
+    policy = cast("Any", storage.bucket_near(clients, name, region, backend)).soft_delete_policy
     seconds = int(policy.retention_duration_seconds or 0) if policy else 0
     if seconds == 0:
         return Check("deleted is gone", "ok")

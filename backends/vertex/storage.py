@@ -54,23 +54,24 @@ def remove_folder(clients: Clients, uri: str) -> None:
 
 
 def bucket_near(clients: Clients, name: str, region: str, backend: str) -> object:
-    """The bucket, once it is known to lie where the job's data may be.
+    """The project's bucket, once it is known to lie where the job's data may be.
 
-    What was decided about this job was decided for its region; a bucket elsewhere would move the data past
-    that decision. A bucket that does not say where it is stops the upload too.
+    Names of buckets are everybody's: one that we derive may have been taken by a stranger, who would then be
+    sent the rows. So the bucket is looked for among those of the project. And what was decided about this
+    job was decided for its region: a bucket elsewhere would move the rows past that decision.
 
     Raises:
-        NotFound: there is no such bucket.
+        NotFound: the project has no such bucket.
         Rejected: it is elsewhere.
     """
-    from google.api_core import exceptions
-
-    make = f"`gcloud storage buckets create gs://NAME --location={region}`"
-    try:
-        bucket = cast("Any", clients.storage).get_bucket(name, timeout=_TIMEOUT, retry=None)
-    except exceptions.NotFound:
-        fix = f"make it, {make.replace('NAME', name)}, or name another in options.vertex.data_uri"
-        raise NotFound(f"there is no bucket {name}", backend=backend, status=404, fix=fix) from None
+    storage: Any = clients.storage
+    listed = storage.list_buckets(project=clients.project, prefix=name, timeout=_TIMEOUT, retry=None)
+    bucket = next((each for each in listed if each.name == name), None)
+    make = f"`gcloud storage buckets create gs://NAME --project={clients.project} --location={region}`"
+    if bucket is None:
+        fix = f"make it, {make.replace('NAME', name)}, or name one of its own in options.vertex.data_uri"
+        text = f"the project {clients.project} has no bucket {name}"
+        raise NotFound(text, backend=backend, fix=fix)
     if not is_around(bucket.location, region):
         raise Rejected(
             f"the bucket {name} is in {bucket.location}, and the job in {region}",

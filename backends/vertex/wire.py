@@ -137,6 +137,11 @@ def bucket_of(options: VertexOptions, region: str) -> str:
     return _staging(options, region).partition("/")[0]
 
 
+def bucket_in(uri: str) -> str:
+    """The bucket of a `gs://` URI."""
+    return uri.removeprefix("gs://").partition("/")[0]
+
+
 def _staging(options: VertexOptions, region: str) -> str:
     """Bucket and folder of training files."""
     output = options.output_uri and f"{options.output_uri.rstrip('/')}/tunegate-data"

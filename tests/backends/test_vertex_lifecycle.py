@@ -284,6 +284,26 @@ def test_rows_are_not_put_into_a_bucket_elsewhere(
     assert asked(box, "storage.objects.insert") == 0
 
 
+def test_a_bucket_of_somebody_elses_project_gets_nothing(sandbox: StartSandbox, tmp_path: Path) -> None:
+    """Names of buckets are everybody's: a stranger may have taken the one we would derive."""
+    box = sandbox("vertex")
+    file, path = write(tmp_path, lines())
+    at = there()
+    name = "tunegate-sandbox-tunegate-us-central1"
+    storage: Any = at._client().storage  # pyright: ignore[reportPrivateUsage]
+    assert storage.get_bucket(name)  # it is there, and could be written to
+    listed = storage.list_buckets
+
+    def none_of_ours(**asked: Any) -> Any:
+        assert asked["project"] == "tunegate-sandbox"
+        return listed(**{**asked, "prefix": "absent-"})
+
+    storage.list_buckets = none_of_ours
+    with pytest.raises(NotFound, match="has no bucket"):
+        at.stage(file, path, key=KEY)
+    assert asked(box, "storage.objects.insert") == 0
+
+
 def test_a_bucket_that_is_not_there_or_does_not_say_where_it_is_gets_nothing(
     sandbox: StartSandbox, tmp_path: Path
 ) -> None:
@@ -292,12 +312,23 @@ def test_a_bucket_that_is_not_there_or_does_not_say_where_it_is_gets_nothing(
     at = there(data_uri="gs://absent-bucket")
     with pytest.raises(NotFound) as missing:
         at.stage(file, path, key=KEY)
-    assert "gcloud storage buckets create gs://absent-bucket --location=us-central1" in str(missing.value.fix)
-    box.world.faults.arm(Fault("forbidden", "vertex.storage.buckets.get"))
+    assert "gcloud storage buckets create gs://absent-bucket" in str(missing.value.fix)
+    box.world.faults.arm(Fault("forbidden", "vertex.storage.buckets.list"))
     with pytest.raises(Exception) as caught:  # noqa: PT011
         there().stage(file, path, key=KEY)
     assert there().classify(caught.value).code == "backend_auth"
     assert asked(box, "storage.objects.insert") == 0
+
+
+@pytest.mark.parametrize("bucket", ["weights-europe-west4", "absent-weights"])
+def test_weights_are_left_in_no_bucket_elsewhere(sandbox: StartSandbox, tmp_path: Path, bucket: str) -> None:
+    """A model is of the class of its data, and so are its weights."""
+    box = sandbox("vertex")
+    at = there("us-central1", data_uri="gs://rows-us-central1", output_uri=f"gs://{bucket}/models")
+    with pytest.raises(BackendError, match=bucket) as caught:
+        start(at, tmp_path, model=OPEN)
+    assert caught.value.code in ("backend_rejected", "backend_not_found")
+    assert asked(box, "tuningJobs.create") == 0
 
 
 # -- exactly once ----------------------------------------------------------------------------------

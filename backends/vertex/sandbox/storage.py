@@ -29,6 +29,7 @@ from backends.vertex.sandbox.problems import refused
 OBJECT = "vertex.object"
 _SESSION = "vertex.upload"
 _REGION = re.compile(r".*?((?:us|europe|asia)-[a-z]+\d)$")
+_ABSENT = "absent-"
 _PAGE = 1000
 _KEEPS_DELETED_S = 604_800  # what a new bucket does by itself
 
@@ -42,6 +43,7 @@ class Storage:
     def routes(self) -> Sequence[Route]:
         bucket, here = "/storage/v1/b/<bucket>", "/storage/v1/b/<bucket>/o"
         return (
+            Route("GET", "/storage/v1/b", "storage.buckets.list", self._buckets),
             Route("GET", bucket, "storage.buckets.get", self._bucket),
             Route("GET", f"{bucket}/iam/testPermissions", "storage.buckets.testIamPermissions", self._rights),
             Route("GET", here, "storage.objects.list", self._list),
@@ -65,22 +67,18 @@ class Storage:
 
     # -- buckets -----------------------------------------------------------------------------------
 
+    def _buckets(self, request: Request, names: Mapping[str, str]) -> Response:
+        """The project's buckets: as many as there could be, so only the one that is asked for."""
+        if wrong := described("storage.v1").wrong_query("buckets.list", request.args.keys()):
+            return refused(wrong)
+        prefix = request.args.get("prefix", "")
+        found = [_described_bucket(prefix)] if prefix and not prefix.startswith(_ABSENT) else []
+        return answer({"kind": "storage#buckets", "items": found})
+
     def _bucket(self, request: Request, names: Mapping[str, str]) -> Response:
-        bucket = names["bucket"]
-        if bucket.startswith("absent-"):
+        if names["bucket"].startswith(_ABSENT):
             return _problem(404, "notFound", "The specified bucket does not exist.")
-        region = _REGION.match(bucket)
-        return answer(
-            {
-                "kind": "storage#bucket",
-                "id": bucket,
-                "name": bucket,
-                "projectNumber": PROJECT_NUMBER,
-                "location": region[1].upper() if region else "US",
-                "locationType": "region" if region else "multi-region",
-                "softDeletePolicy": {"retentionDurationSeconds": str(_KEEPS_DELETED_S)},
-            }
-        )
+        return answer(_described_bucket(names["bucket"]))
 
     def _rights(self, request: Request, names: Mapping[str, str]) -> Response:
         held = request.args.getlist("permissions")
@@ -129,7 +127,7 @@ class Storage:
         """An upload in one request, or the beginning of one in pieces."""
         if wrong := described("storage.v1").wrong_query("objects.insert", request.args.keys()):
             return refused(wrong)
-        if names["bucket"].startswith("absent-"):
+        if names["bucket"].startswith(_ABSENT):
             return _problem(404, "notFound", "The specified bucket does not exist.")
         in_pieces = request.args.get("uploadType") == "resumable"
         told, content = (request.get_data(), b"") if in_pieces else _two_parts(request)
@@ -199,6 +197,19 @@ class Storage:
             self._world.blob(thing["blob"]).write_bytes(content)
             self._world.put(OBJECT, id, thing)
         return answer(_shown(thing))
+
+
+def _described_bucket(name: str) -> dict[str, Any]:
+    region = _REGION.match(name)
+    return {
+        "kind": "storage#bucket",
+        "id": name,
+        "name": name,
+        "projectNumber": PROJECT_NUMBER,
+        "location": region[1].upper() if region else "US",
+        "locationType": "region" if region else "multi-region",
+        "softDeletePolicy": {"retentionDurationSeconds": str(_KEEPS_DELETED_S)},
+    }
 
 
 def _shown(thing: Mapping[str, Any]) -> dict[str, Any]:
