@@ -170,9 +170,11 @@ class Policy:
 
     def _stale(self) -> Iterator[str]:
         """What changed since the officer signed."""
-        from gateway.policy.rules import load_rules, set_path, shipped_sets
+        from gateway.policy.rules import load_rules, schema_sha256, set_path, shipped_sets
 
         bundle = self._rooms.trust.bundle
+        if bundle is not None and bundle.schema_sha256 != schema_sha256():
+            yield "what rules may ask about has changed since the bundle was signed: review it, sign again"
         for name in bundle.rules if bundle else ():
             if name not in shipped_sets() or bundle is None:
                 continue

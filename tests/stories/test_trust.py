@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway import Gateway, settings
+from gateway.policy import rules
 from gateway.records.envelope import seal
 from gateway.records.keys import SigningKey, read_key
 from tests.stories.conftest import User, easy_rows
@@ -421,6 +423,29 @@ def test_a_gateway_that_stays_open_learns_of_an_agreement_that_was_withdrawn(
     assert gateway.policy.trust()["trust"] == "broken"
     gateway.policy.unpin()
     assert gateway.policy.trust()["trust"] == "unverified"
+
+
+def test_an_upgrade_changes_no_signed_rule_and_says_that_the_shipped_one_moved_on(
+    user: User, spec: Path, officer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (officer / "trust.toml").write_text("")
+    sign(user)
+    pin(user)
+    shipped = tmp_path / "sets"
+    shutil.copytree(rules._SETS, shipped)  # pyright: ignore[reportPrivateUsage]
+    (shipped / "hipaa.cedar").write_text("// an upgrade that lets everything pass\n")
+    schema = shipped / "schema.cedarschema"
+    schema.write_text(schema.read_text() + "// and knows more\n")
+    monkeypatch.setattr(rules, "_SETS", shipped)
+    plan, denied = judged(user, spec)
+    assert "hipaa.no-baa" in denied
+    assert plan["trust"] == "verified"
+    (shipped / "hipaa.cedar").write_text(
+        '@id("hipaa.no-baa") @reason("Now otherwise.") forbid (principal, action, resource);'
+    )
+    told = user.tunegate("policy", "check").stderr
+    assert "the shipped set `hipaa` changed since the bundle was signed" in told
+    assert "what rules may ask about has changed" in told
 
 
 def test_every_denied_candidate_of_the_demonstration_is_told_rule_citation_and_fix(user: User) -> None:
