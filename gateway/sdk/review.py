@@ -249,13 +249,13 @@ def conclude(
 def _found(drawn: Drawn) -> tuple[Finding, ...]:
     """What the scanner finds in a record, but for stand-ins: a reviewer should see those as they are."""
     from gateway.privacy import scan_record
-    from gateway.privacy.scrubbing import Draft, is_made
+    from gateway.privacy.scrubbing import Draft
 
     draft, kept = Draft(drawn.raw), list[Finding]()
     for each in scan_record(drawn.raw, line=drawn.line, file=drawn.file).findings:
         address = draft.find(drawn.raw, each.field)
-        text = "" if address is None else draft.texts[address].text[each.start : each.end]
-        if not is_made(each.type, text):
+        text = None if address is None else draft.texts[address]
+        if text is None or not text.is_made(each.type, each.start, each.end):
             kept.append(each)
     return tuple(kept)
 

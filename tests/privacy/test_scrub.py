@@ -234,6 +234,8 @@ def test_a_date_that_tells_an_age_over_89_is_not_written(method: Method) -> None
         ("A 93-year-old woman", "A 90+-year-old woman"),
         ("She is 97 years old.", "She is 90+ years old."),
         ("aged 101, frail", "aged 90+, frail"),
+        ("aged 90, frail", "aged 90+, frail"),
+        ("aged 90+, frail", "aged 90+, frail"),
         ("a ninety-three year old man", "a 90+ year old man"),
         ("A 54-year-old woman", "A 54-year-old woman"),
     ],

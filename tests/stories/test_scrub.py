@@ -167,7 +167,7 @@ def test_with_a_bundle_pinned_its_officers_count_and_no_others(clinic: User) -> 
     (signed,) = review(clinic)["files"]
     write_key(clinic.folder / "root.pem", SigningKey.generate())
     clinic.write("trust/trust.toml", 'sets = ["baseline", "hipaa"]\n')
-    pin(clinic)
+    pin(clinic, 1)
     assert bedrock(clinic)[0]["class"]["effective"] == "phi"
 
     officer = '[[approvers]]\nname = "alice"\nroles = ["privacy-officer"]\nkey = "keys/alice.pub"\n'
@@ -175,14 +175,15 @@ def test_with_a_bundle_pinned_its_officers_count_and_no_others(clinic: User) -> 
     clinic.write("trust/keys/alice.pub", (clinic.folder / "alice.pub").read_bytes())
     clinic.write("trust/determinations/notes.json", Path(signed).read_bytes())
     Path(signed).unlink()
-    pin(clinic)
+    pin(clinic, 2)
     shown = clinic.json("plan", "job.yaml")
     assert shown["trust"] == "verified"
     assert shown["data"]["class"]["effective"] == "internal"
 
 
-def pin(user: User) -> None:
-    user.tunegate("policy", "sign", "trust", "--key", "root.pem", "--out", "trust.bundle")
+def pin(user: User, number: int) -> None:
+    numbered = ("--number", str(number), "--out", "trust.bundle")
+    user.tunegate("policy", "sign", "trust", "--key", "root.pem", *numbered)
     user.tunegate("policy", "trust", "trust.bundle", "--key", "root.pub")
 
 

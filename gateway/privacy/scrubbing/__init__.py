@@ -11,7 +11,6 @@ from gateway.privacy.scrubbing.draft import Draft
 from gateway.privacy.scrubbing.files import check_name, file_sha256, scrub_file
 from gateway.privacy.scrubbing.records import VERSION, DateRule, Method, Scrubbed, scrub_record
 from gateway.privacy.scrubbing.report import BESIDE, LIMITS, ScrubReport, key_id
-from gateway.privacy.scrubbing.surrogates import is_made
 
 __all__ = [
     "BESIDE",
@@ -24,7 +23,6 @@ __all__ = [
     "Scrubbed",
     "check_name",
     "file_sha256",
-    "is_made",
     "key_id",
     "scrub_file",
     "scrub_record",

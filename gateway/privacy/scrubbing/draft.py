@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
+from gateway.privacy.scrubbing.surrogates import AGE_90, is_made
+
 _STEP = re.compile(r"\[(\d+)\]|\.?\{(\d+)\}(~?)|\.?([^.\[\]{}]+)")
 Span = tuple[int, int]
 
@@ -46,6 +48,12 @@ class Text:
     @property
     def is_number(self) -> bool:
         return not isinstance(self.was, str)
+
+    def is_made(self, kind: str, start: int, end: int) -> bool:
+        """Whether a stand-in stands there; of `90+`, a scanner may find the number alone."""
+        if kind == "age" and (self.is_number or self.text[end : end + 1] == "+"):
+            return self.text[start:end] == AGE_90.rstrip("+")
+        return is_made(kind, self.text[start:end])
 
     def is_ours(self, start: int, end: int) -> bool:
         """Whether all of a span was written by us."""

@@ -165,7 +165,7 @@ class _Scrub:
             if address is None or marker:
                 return [], True
             text = self._draft.texts[address]
-            made = is_made(found.type, text.text[found.start : found.end])
+            made = text.is_made(found.type, found.start, found.end)
             if not made and not text.is_ours(found.start, found.end):
                 fresh.append((address, found))
         return fresh, False

@@ -39,7 +39,7 @@ _MADE = re.compile(
     rf"\[[A-Z]+(?:-(?:{_code})+|-[{_LETTERS}]{{{_SUBJECT_LETTERS}}}|-90\+)+\]"
     rf"|[(]?\d{{3}}[)]?[-. ]*555[-. ]*01\d\d"
     rf"|{_code.lower()}@example\.org|https://example\.org/{_code.lower()}"
-    r"|198\.1[89]\.\d{1,3}\.\d{1,3}|2001:db8:[0-9a-f:]+|90\+?|\d{3}\*\*|(?:[A-Z]{2} )\d{3}\*\*"
+    r"|198\.1[89]\.\d{1,3}\.\d{1,3}|2001:db8:[0-9a-f:]+|90\+|\d{3}\*\*|(?:[A-Z]{2} )\d{3}\*\*"
 )
 _DIALLED = re.compile(r"[0-9 ().+-]+")
 AGE_90 = "90+"
