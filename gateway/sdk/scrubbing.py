@@ -29,8 +29,8 @@ _SPEC_SUFFIXES = (".yaml", ".yml")
 def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = None) -> JobSpec:
     """The spec over the data that is really used: the scrubbed copy, where it asks for one.
 
-    The copy is made once for each state of the source, under the home folder; a copy that was changed
-    there is made anew. The spec's other fields, and so its hash as asked, are not touched.
+    The copy is made once for each state of the source and of the scanner, under the home folder; a copy
+    that was changed there is made anew. The spec's other fields are not touched.
 
     Raises:
         DataError: the source cannot be read, or the copy cannot be written.
@@ -38,6 +38,7 @@ def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = Non
     if spec.data.deidentify == "none":
         return spec
     from gateway.data import open_dataset
+    from gateway.privacy.cache import scanner_version
     from gateway.privacy.scrubbing import Method, file_sha256, key_id
 
     dataset = open_dataset(spec.data, spec.folder, task=spec.task)
@@ -49,6 +50,7 @@ def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = Non
             "method": str(method),
             "year": method.year,
             "key": key_id(key),
+            "scanner": scanner_version(),
         }
     )
     folder = rooms.home / "cache" / "scrubbed" / name
