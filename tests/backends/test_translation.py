@@ -91,6 +91,7 @@ OFF_DEFAULT: Mapping[str, Any] = {
     "route.deadline": {"route": {"deadline": "24h"}},
     "serving.input_tokens_per_month": {"serving": {"input_tokens_per_month": 5}},
     "serving.output_tokens_per_month": {"serving": {"output_tokens_per_month": 5}},
+    "serving.queries_per_month": {"serving": {"queries_per_month": 5}},
     "serving.months": {"serving": {"months": 3}},
     "serving.incumbent": {"serving": {"incumbent": "gpt-4.1"}},
     "options.local.device": {"options": {"local": {"device": "cpu"}}},
