@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import JobHandle
-from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, print_json
+from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, out, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -57,3 +57,11 @@ def tell_waiting(job: JobHandle) -> None:
         f"{job.id}  waits for the approval of {' and '.join(job.awaiting)}; nothing has left", highlight=False
     )
     hint(f"to approve it: tunegate jobs approve {job.id} --as NAME --key KEY")
+
+
+def tell_given(job: JobHandle) -> None:
+    """Every approval that was given, and why one does not count."""
+    for given in job.approvals():
+        void = f"; it does not count: {given.void}" if given.void else ""
+        at = given.at.strftime("%Y-%m-%d %H:%M")
+        out.print(f"approved by {given.name} on {at} (UTC){void}", highlight=False, markup=False)

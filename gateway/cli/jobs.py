@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import following, views
+from gateway.cli.approvals import tell_given
 from gateway.cli.console import JsonFlag, confirm, err, gateway_of, hint, out, print_json
 from gateway.core.errors import SpecError
 
@@ -54,6 +55,7 @@ def show(
     if not found.done:
         out.print(str(found.key), highlight=False, markup=False, soft_wrap=True)
         out.print(f"{found.doing}  {following.detail(found)}".rstrip(), highlight=False, markup=False)
+    tell_given(found)
     if found.error:
         fix = found.error.get("fix") or f"see `tunegate jobs events {found.id}`"
         out.print(f"{found.error['message']}\n  → {fix}", markup=False, highlight=False, soft_wrap=True)

@@ -337,9 +337,14 @@ class Store:
         with self._database.write() as connection:
             return _add_events(connection, job_id, "backend", new)
 
-    def events(self, job_id: str, *, after: str | None = None, limit: int = 1000) -> tuple[Event, ...]:
-        """Events of a job in the order they were kept; `after` is the id of the last one seen."""
+    def events(
+        self, job_id: str, *, after: str | None = None, kind: str | None = None, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """Events of a job in the order they were kept, all or of one kind; `after` is the id of the last
+        one seen."""
         query = select(events).where(events.c.job_id == job_id).order_by(events.c.seq).limit(limit)
+        if kind is not None:
+            query = query.where(events.c.kind == kind)
         if after is not None:
             seen = select(func.max(events.c.seq)).where(events.c.job_id == job_id, events.c.id == after)
             query = query.where(events.c.seq > func.coalesce(seen.scalar_subquery(), 0))

@@ -38,6 +38,9 @@ class Approval:
     at: datetime
     void: str
 
+    def to_json(self) -> dict[str, str | None]:
+        return {"name": self.name, "at": self.at.isoformat(), "void": self.void or None}
+
 
 class Approvals:
     """`rooms.approvals`: asked by the reconciler before a job begins, and for every question to the gate."""
@@ -146,12 +149,9 @@ class Approvals:
         raise StoreConflict("somebody is at this job", place=job.id, fix="approve it again")
 
     def _judged(self, job: Job) -> Iterator[tuple[Event, Approver | str]]:
+        events = self._rooms.store.events(job.id, kind=EVENT)
+        if not events:  # of most jobs: then nothing is hashed
+            return
         terms, approvers = self.terms(job), self._rooms.trust.approvers
-        for event in self._events(job):
+        for event in events:
             yield event, who_approved(event, terms, approvers)
-
-    def _events(self, job: Job) -> Iterator[Event]:
-        after: str | None = None
-        while page := self._rooms.store.events(job.id, after=after):
-            yield from (event for event in page if event.kind == EVENT)
-            after = page[-1].id

@@ -339,6 +339,7 @@ class JobHandle:
             **self._job.to_json(),
             "evaluation": dict(self.evaluation),
             "awaiting": list(self.awaiting),
+            "approvals": [each.to_json() for each in self.approvals()],
             "rehearsal": self.rehearsal,
             "deployments": self._deployments,
         }

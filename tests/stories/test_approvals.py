@@ -95,6 +95,7 @@ def test_once_approved_it_goes_on(user: User, job: str) -> None:
     goes_on(user, job)
     kinds = {line["kind"] for line in user.json("jobs", "events", job)}
     assert "approval" in kinds
+    assert "approved by alice on" in user.tunegate("jobs", "show", job).stdout
     listed = user.tunegate("records", "show").stdout
     assert "approval" in listed
     user.tunegate("records", "verify")
@@ -207,6 +208,8 @@ def test_a_changed_byte_voids_an_approval(
     (given,) = held.approvals()
     assert given.name == "alice"
     assert why in given.void
+    (told,) = shown(user, job)["approvals"]
+    assert (told["name"], told["void"] or "") == ("alice", given.void)
     user.tunegate("jobs", "work", "--once")
     assert not started(user, job)
 
