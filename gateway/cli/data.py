@@ -62,19 +62,36 @@ def scan(
     spec: SpecFile,
     as_json: JsonFlag = False,
     every: Annotated[bool, typer.Option("--all", help="findings below the threshold too, in JSON")] = False,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--report", help="a page for an officer; holds no text", metavar="FILE.html"),
+    ] = None,
+    show_context: Annotated[
+        bool, typer.Option("--show-context", help="findings with the text around them, masked; terminal only")
+    ] = False,
+    unmask: Annotated[bool, typer.Option("--unmask", help="with --show-context: what was found too")] = False,
 ) -> None:
     """Look for personal and health data. Prints types, places and counts, never the text.
+
+    Only --show-context prints text, and only to a terminal.
 
     Examples:
       tunegate data scan job.yaml
       tunegate data scan job.yaml --json --all
+      tunegate data scan job.yaml --report scan.html
     """
     asked = JobSpec.from_yaml(spec)
+    if show_context or unmask:
+        scanning.show_in_context(gateway_of(context), asked, unmask=unmask)
+        return
     if as_json:
         scanning.print_as_found(gateway_of(context), asked, every=every)
         return
     with working("scanning") as update:
-        report, _ = gateway_of(context).data.scan(asked, on_progress=update)
+        if report_file is not None:
+            report = gateway_of(context).data.scan_report(asked, report_file, on_progress=update)
+        else:
+            report, _ = gateway_of(context).data.scan(asked, on_progress=update)
     out.print(
         f"class found: [bold]{report.detected}[/bold]; "
         f"{report.flagged:,} of {report.records:,} records flagged",

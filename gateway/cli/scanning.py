@@ -1,16 +1,20 @@
-"""`data scan --json`: one JSON object whose findings are written as they are found."""
+"""`data scan`: one JSON object whose findings are written as they are found; findings in context."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
 import typer
+from rich.text import Text
 
-from gateway import Gateway, JobSpec
+from gateway import Gateway, JobSpec, SpecError
+from gateway.cli.console import out
 from gateway.core.rows import Finding
 
+_AGREED = "show it"
 SCAN_SCHEMA = "tunegate.data-scan/1"
 
 
@@ -43,6 +47,32 @@ def print_as_found(gateway: Gateway, spec: JobSpec, *, every: bool) -> None:
             "complete": summary.complete,
         }
     )
+
+
+def show_in_context(gateway: Gateway, spec: JobSpec, *, unmask: bool) -> None:
+    """Findings with the text around them, for eyes alone: never into a pipe, a file or a log.
+
+    What was found is masked, unless somebody types that they want to see it.
+    """
+    if not (out.is_terminal and sys.stdin.isatty()):
+        raise SpecError(
+            "text of the data is shown on a terminal only",
+            place="--show-context",
+            fix="leave it out: types, places and counts need no terminal; or use --report FILE.html",
+        )
+    if unmask and typer.prompt(f"This shows what identifies people. Type {_AGREED!r} to go on") != _AGREED:
+        raise typer.Abort
+    for shown in gateway.data.in_context(spec):
+        found = shown.finding
+        out.rule(f"line {found.line} · {found.field} · {found.type} {found.confidence:.2f}", align="left")
+        out.print(Text.assemble(*(_styled(text, kind, unmask=unmask) for text, kind in shown.pieces)))
+
+
+def _styled(text: str, kind: str | None, *, unmask: bool) -> tuple[str, str]:
+    text = "".join(char if char.isprintable() or char == "\n" else "·" for char in text)  # no terminal codes
+    if kind is None:
+        return text, ""
+    return (text if unmask else f"[{kind}]"), "black on yellow"
 
 
 def _shown(found: Finding) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.sdk.planning import beside, chosen_backends, models_of
-from gateway.sdk.scanning import scanned
+from gateway.sdk.scanning import InContext, in_context, scanned, write_report
 from gateway.sdk.scrubbing import as_used, is_spec, scrub
 
 if TYPE_CHECKING:
@@ -71,6 +71,25 @@ class Datasets:
             dataset, on_finding=on_finding, floor=floor, beside=outside, on_progress=on_progress
         )
         return totals, dataset.bytes
+
+    def scan_report(self, spec: JobSpec, path: Path, *, on_progress: OnProgress | None = None) -> ScanSummary:
+        """Scan, and write a self-contained HTML page for an officer: types, places, counts, limits; no text.
+
+        Raises:
+            DataError: the data cannot be read to its end, or the page cannot be written.
+        """
+        from gateway.data import open_dataset
+
+        used = as_used(self._rooms, spec, on_progress=on_progress)
+        dataset = open_dataset(used.data, used.folder, task=used.task)
+        return write_report(self._rooms, dataset, beside(spec), spec.name, path, on_progress)
+
+    def in_context(self, spec: JobSpec, *, width: int = 40) -> Iterator[InContext]:
+        """Findings with the text around them: only for whoever may see the data."""
+        from gateway.data import open_dataset
+
+        used = as_used(self._rooms, spec)
+        return in_context(open_dataset(used.data, used.folder, task=used.task), width)
 
     def show(self, spec: JobSpec, *, backend: str = "local", number: int = 2) -> Iterator[tuple[int, Pieces]]:
         """Examples exactly as the model sees them: (line, pieces); True marks trained text."""
