@@ -101,7 +101,8 @@ def run(
     views.plan(err if as_json else out, made)
     chosen = gateway.check(made)
     if chosen.estimate.training_usd is not None:
-        confirm(f"Spend about ${chosen.estimate.training_usd.likely} on training at {chosen.key}?", yes=yes)
+        about = chosen.estimate.told(chosen.estimate.training_usd)
+        confirm(f"Spend about {about} on training at {chosen.key}?", yes=yes)
     job = gateway.dispatch(asked, made)
     if detach:
         job.start()

@@ -184,8 +184,8 @@ def _cost(candidate: Candidate) -> str:
     """The total where all of it is known; else what is known, and a sign that more is to come."""
     total, training = candidate.estimate.total_usd, candidate.estimate.training_usd
     if total is not None:
-        return f"${_money(total.likely)}"
-    return "not priced" if training is None else f"${_money(training.likely)} + ?"
+        return candidate.estimate.told(total)
+    return "not priced" if training is None else f"{candidate.estimate.told(training)} + ?"
 
 
 def _indented(console: Console, mark: str, text: Text) -> None:

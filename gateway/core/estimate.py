@@ -70,6 +70,11 @@ class Estimate:
     lines: tuple[LineItem, ...] = ()
     unpriced: tuple[str, ...] = ()  # what has no price, in words
 
+    def told(self, usd: Range) -> str:
+        """One of its sums as people read it: what is not free is never shown as $0.00."""
+        tiny = usd.likely == 0 and any(line.price and line.quantity for line in self.lines)
+        return "under $0.01" if tiny else f"${usd.likely:,.2f}"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "training_usd": self.training_usd and self.training_usd.to_json(),

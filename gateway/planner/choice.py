@@ -103,9 +103,9 @@ def _rank(candidate: Candidate, spec: JobSpec) -> tuple[Decimal, ...]:
 
 
 def _why(best: Candidate, choices: int, spec: JobSpec) -> str:
-    cost = _cost(best)
-    price = OWN_HARDWARE if cost is None else f"about ${cost:,}"
-    if cost is not None and spec.serving:
+    total = best.estimate.total_usd
+    price = OWN_HARDWARE if total is None else f"about {best.estimate.told(total)}"
+    if total is not None and spec.serving:
         price += f" over {spec.serving.months} months"
     time = "" if best.duration_h is None else f", about {_duration(best.duration_h.likely)}"
     if choices == 1:

@@ -163,3 +163,13 @@ def test_doubts_are_said_once_each() -> None:
     lines = [line("training", "25.00", source=source(Confidence.LOW)), *EVERYTHING[1:]]
     made = estimate(PriceBook({"cloud": facts(*lines)}), KEY, "managed", THOUSAND, YEAR, TODAY)
     assert made.warnings == ("the price of training has a weak source; its range is 30 % wider",)
+
+
+def test_what_is_not_free_is_never_shown_as_nothing() -> None:
+    tiny = priced(line("training", "1.00"), usage=Usage(1_000, 1))
+    free = priced(line("training", "0"), usage=Usage(1_000, 1))
+    assert tiny.training_usd is not None
+    assert free.training_usd is not None
+    assert tiny.training_usd.likely == free.training_usd.likely == 0
+    assert tiny.told(tiny.training_usd) == "under $0.01"
+    assert free.told(free.training_usd) == "$0.00"
