@@ -112,7 +112,7 @@ def _why(best: Candidate, choices: int, spec: JobSpec) -> str:
         return f"the only one that may run: {price}{time}"
     rank = {"cheapest": "cheapest", "fastest": "fastest", "order": "first in your order"}
     word = rank[spec.route.objective]
-    if spec.route.objective == "cheapest" and cost is None:
+    if spec.route.objective == "cheapest" and total is None:
         word = "fastest"  # what has no price is ranked by time
     return f"the {word} of {choices} that may run: {price}{time}"
 
