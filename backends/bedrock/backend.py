@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
 
@@ -23,6 +23,7 @@ from gateway.core.plan import CandidateKey, Fit, ProviderFile, Translation
 from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 
+T = TypeVar("T")
 # No tokenizer of Nova is published and Llama's is not in the wheel: bytes per token of English prose.
 _BYTES_PER_TOKEN = {"nova": 3.8, "llama": 4.0, "claude": 3.5}
 _AT_ONCE = 8  # answers asked for at the same time
@@ -152,12 +153,7 @@ class BedrockBackend(Backend):
         if not job.get("outputModelArn"):
             return ()
         bucket, prefix = replies.output_of(job)
-        try:
-            names = storage.names(self._clients, bucket, prefix)
-        except Exception as error:
-            if self.classify(error).retryable:
-                raise
-            names = []  # one may be allowed to tune and not to read the bucket; the model is there
+        names = self._if_allowed(lambda: storage.names(self._clients, bucket, prefix)) or ()
         left = (Artifact("metrics", f"s3://{bucket}/{name}") for name in names)
         return (Artifact("model", str(job["outputModelArn"])), *left)
 
@@ -250,9 +246,19 @@ class BedrockBackend(Backend):
         address = self._clients.address("create")
         return RemoteRef(self.name, arn, {"name": name, "region": self.site.region, "address": address})
 
+    def _if_allowed(self, call: Callable[[], T]) -> T | None:
+        """None where the bucket may not be read: one may be allowed to tune and not to look at metrics."""
+        try:
+            return call()
+        except Exception as error:
+            if self.classify(error).retryable:
+                raise
+            return None
+
     def _metrics(self, job: Mapping[str, Any]) -> tuple[Event, ...]:
         bucket, prefix = replies.output_of(job)
-        table = storage.read(self._clients, bucket, f"{prefix}{replies.METRICS}")
+        name = f"{prefix}{replies.METRICS}"
+        table = self._if_allowed(lambda: storage.read(self._clients, bucket, name))
         return replies.metric_events(table or "", job.get("endTime") or job["creationTime"])
 
     def _called_as(self, model_ref: str) -> tuple[str, bool]:

@@ -102,6 +102,23 @@ def test_events_come_in_order_with_the_losses_at_the_end(sandbox: StartSandbox, 
     assert job.backend.events(ref, after=told_so_far[-1]) == ()
 
 
+def test_without_the_right_to_read_metrics_the_model_is_there_all_the_same(
+    sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    box = sandbox("bedrock")
+    job = planned(tmp_path)
+    ref = job.submit()
+    job.ended(ref)
+    for operation in ("GetObject", "ListObjectsV2"):
+        box.world.faults.arm(Fault("forbidden", f"bedrock.{operation}"))
+    assert [artifact.kind for artifact in job.backend.artifacts(ref)] == ["model"]
+    kinds = [event.kind for event in job.backend.events(ref)]
+    assert kinds[-1] == "training"
+    assert "metrics" not in kinds
+    box.world.faults.arm(Fault("unavailable", "bedrock.GetObject", times=9))
+    assert error_of(job, lambda: job.backend.events(ref)).retryable  # they may yet be read: not given up
+
+
 def test_provisioned_throughput_is_another_way_to_answer(sandbox: StartSandbox, tmp_path: Path) -> None:
     """Llama 3.1 is trained on prompts that begin with the system text, so it is asked in that way."""
     box = sandbox("bedrock")
