@@ -150,7 +150,8 @@ def open_bundle(content: bytes, keys: Mapping[str, Ed25519PublicKey], *, place: 
 
     opened = signed_payload(content, keys)
     if isinstance(opened, Unverified):
-        raise Untrusted(f"the trust bundle {opened.text}", place=place)
+        altered = "was altered or is not signed: it " if opened.code == "edited" else ""
+        raise Untrusted(f"the trust bundle {altered}{opened.text}", place=place)
     payload, key = opened
     try:
         statement = json.loads(payload)

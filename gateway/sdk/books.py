@@ -95,10 +95,9 @@ class Backends:
         """Whose word grants permission here, and what the settings name that is not there."""
         trust, ground = self._rooms.trust.on(self._rooms.clock().date())
         fix = "an officer signs what grants permission: `tunegate policy sign`, then `tunegate policy trust`"
-        row = _check(
-            "-", "trust bundle", trust == "verified", f"{ground.reason} {ground.fix}" if ground else fix
-        )
-        yield row if ground or trust == "verified" else {**row, "state": "unverified"}
+        told = f"{ground.reason} {ground.fix}" if ground else fix
+        row = _check("-", "trust bundle", trust == "verified", told)
+        yield row if trust == "verified" else {**row, "state": trust}
         for problem in settings_problems(self._rooms):
             yield _check("-", "settings", False, problem)
 

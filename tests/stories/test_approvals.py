@@ -78,6 +78,8 @@ def test_a_plan_says_who_must_agree_and_the_job_waits(user: User, spec: Path) ->
     assert local["decision"]["allowed"] is False  # nothing leaves on this answer
     assert local["decision"]["awaiting"] == ["privacy-officer"]
     assert any(reason["code"] == "needs_approval" for reason in local["reasons"])
+    told = " ".join(user.tunegate("plan", spec).stdout.split())
+    assert "waits for the approval of `privacy-officer`" in told
     ran = user.tunegate("run", spec)
     assert "waits for the approval of privacy-officer" in ran.stderr
     (row,) = user.json("jobs", "list")

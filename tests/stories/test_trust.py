@@ -134,6 +134,8 @@ def test_an_unsigned_bundle_denies(user: User, spec: Path, officer: Path) -> Non
     (user.folder / "trust.bundle").write_text(json.dumps({"attestations": [{"kind": "baa"}]}))
     broken(user, spec, "is not an envelope")
     assert "is not an envelope" in user.tunegate("policy", "check", code=1).stdout
+    rows = {row["check"]: row["state"] for row in user.json("backends", "doctor")}
+    assert rows["trust bundle"] == "broken"
 
 
 def test_any_altered_byte_denies(user: User, spec: Path, officer: Path) -> None:
