@@ -81,6 +81,8 @@ class AzureBackend(OpenAIBackend):
     def check(self) -> tuple[Check, ...]:
         """As OpenAI's, and whether deployments of the resource can be seen."""
         checks = super().check()
+        if not self.asked.endpoint:
+            return checks
         try:
             deployments = self._deployments()
         except Unavailable as error:

@@ -108,6 +108,8 @@ class OpenAIBackend(Backend):
         """A credential, and the right to see files and jobs."""
         try:
             reached = self.client
+        except Unavailable as error:
+            return (Check("address", "missing", error.fix or ""),)
         except Exception as error:
             return (Check("credential", "missing", self.classify(error).fix or ""),)
         return (

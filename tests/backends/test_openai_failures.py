@@ -158,6 +158,9 @@ def test_an_address_that_is_missing_is_asked_for(name: str, sandbox: StartSandbo
     with pytest.raises(Unavailable) as caught:
         there.addresses()
     assert f"options.{name}.endpoint" in (caught.value.fix or "")
+    (check,) = there.check()
+    assert (check.name, check.state) == ("address", "missing")
+    assert f"options.{name}.endpoint" in check.fix
 
 
 @pytest.mark.parametrize("name", ["openai", "azure"])
