@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +15,10 @@ from gateway.core.classes import DataClass
 from gateway.core.rows import Finding
 from gateway.privacy import lexicon
 from gateway.privacy.classes import class_of
-from gateway.privacy.scanner import scan_record
+from gateway.privacy.scanner import RecordScan, scan_record
 from gateway.privacy.scrubbing import dates
 from gateway.privacy.scrubbing.draft import Address, Draft, Edit, Text
+from gateway.privacy.scrubbing.folded import fold, unfold
 from gateway.privacy.scrubbing.surrogates import Surrogates, is_made
 
 VERSION = "tunegate.scrub/1"
@@ -87,6 +87,7 @@ def learn(raw: Mapping[str, Any], method: Method) -> tuple[str, dict[str, str]] 
     subject = subject_of(raw, method.group_by)
     if subject is None:
         return None
+    raw, _ = unfold(raw)
     findings, draft = scan_record(raw).findings, None
     found: dict[str, str] = {}
     for each in findings:
@@ -105,8 +106,9 @@ def _is_sought(kind: str, text: str) -> bool:
 
 class _Scrub:
     def __init__(self, raw: Mapping[str, Any], key: bytes, method: Method, known: Mapping[str, str]) -> None:
-        self._raw, self._key, self._method = raw, key, method
-        self._draft = Draft(raw)
+        self._came, self._method = raw, method
+        self._raw, self._folded = unfold(raw)
+        self._draft = Draft(self._raw)
         subject = subject_of(raw, method.group_by)
         scope = f"record:{_digest(raw)}" if subject is None else f"group:{subject}"
         self._stand_ins = Surrogates(key, scope)
@@ -116,31 +118,31 @@ class _Scrub:
         self._day_first, self._year = False, 0
 
     def run(self) -> Scrubbed:
-        detected, problem = DataClass.PUBLIC, None
-        self._namesubject_of()
+        detected = DataClass.PUBLIC
+        self._name_subject()
         for number in range(_ROUNDS + 1):
             built = self._draft.build()
             scanned = scan_record(built)
             if not scanned.complete:
                 return Scrubbed(None, "not_scanned", detected=DataClass.PHI)
             if number == 0:
-                came = scan_record(self._raw) if self._replaced else scanned
-                detected = class_of((found.type for found in came.findings), health=came.health)
+                as_it_came = self._folded or self._replaced
+                detected = max(_class(scanned), _class(scan_record(self._came) if as_it_came else scanned))
             fresh, unreadable = self._fresh(built, scanned.findings)
             if unreadable:
                 return Scrubbed(None, "unreadable_content", detected=DataClass.PHI)
             sought = number == 0 and bool(self._elsewhere)  # what is known of the subject, found here or not
             if (not fresh and not sought) or number == _ROUNDS:
-                problem = self._broken()
-                record = built if problem is None else None
+                changed = [at.steps for at, text in self._draft.texts.items() if text.changed]
+                record = fold(built, self._folded, changed)
                 left = Counter(found.type for _, found in fresh)
-                return Scrubbed(record, problem, self._replaced, left, detected)
+                return Scrubbed(record, None, self._replaced, left, detected)
             self._learn_dates(fresh)
             self._replace(fresh)
             self._replace_elsewhere()
         raise AssertionError("the last round returns")
 
-    def _namesubject_of(self) -> None:
+    def _name_subject(self) -> None:
         """Rewrite the field that names the subject, whole: whatever it looks like, it identifies."""
         group_by = self._method.group_by
         if group_by is None or (value := subject_of(self._raw, group_by)) is None:
@@ -192,7 +194,7 @@ class _Scrub:
 
     def _stand_in(self, address: Address, found: Finding, old: str) -> str:
         text = self._draft.texts[address]
-        bare = text.is_number or _is_bare(text.text, found.start, found.end)
+        bare = text.is_number
         if found.type == "date":
             return self._date(old, bare=bare)
         if bare:
@@ -229,7 +231,7 @@ class _Scrub:
                 text.replace(edits)
 
     def _again(self, text: Text, kind: str, start: int, end: int) -> str:
-        old, bare = text.text[start:end], text.is_number or _is_bare(text.text, start, end)
+        old, bare = text.text[start:end], text.is_number
         if kind == "date":
             return self._date(old, bare=bare)
         return (self._stand_ins.number if bare else self._stand_ins.stand_in)(kind, old)
@@ -237,13 +239,9 @@ class _Scrub:
     def _text_of(self, address: Address, found: Finding) -> str:
         return self._draft.texts[address].text[found.start : found.end]
 
-    def _broken(self) -> str | None:
-        """JSON inside a text, such as a tool call's arguments, must still be JSON."""
-        for text in self._draft.texts.values():
-            is_json = text.changed and isinstance(text.was, str) and _is_json(text.was)
-            if is_json and not _is_json(text.text):
-                return "broken_json"
-        return None
+
+def _class(scanned: RecordScan) -> DataClass:
+    return class_of((found.type for found in scanned.findings), health=scanned.health)
 
 
 def _wanted(elsewhere: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -291,24 +289,6 @@ def _words(name: str) -> Iterator[str]:
         known = low in _SMALL or low.encode(errors="ignore") in lexicon.ORDINARY
         if len(low) >= _SHORTEST and word[0].isupper() and not known:
             yield word.removesuffix("'s").strip(".'-")
-
-
-def _is_bare(text: str, start: int, end: int) -> bool:
-    """Whether a span is a bare number of a text that is JSON, and must stay one."""
-    if not text[start:end].isdigit() or not _is_json(text):
-        return False
-    before, after = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
-    return before in (":", ",", "[") and after in (",", "]", "}")
-
-
-def _is_json(text: str) -> bool:
-    if not text.lstrip().startswith(("{", "[")):
-        return False
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def subject_of(raw: Mapping[str, Any], group_by: str | None) -> str | None:
