@@ -43,12 +43,21 @@ def facts(context: typer.Context, backend: Name = None, as_json: JsonFlag = Fals
 
 
 @app.command("doctor")
-def doctor(context: typer.Context, backend: Name = None, as_json: JsonFlag = False) -> None:
+def doctor(
+    context: typer.Context,
+    backend: Name = None,
+    as_json: JsonFlag = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="ask the backends too: credential, account, role, bucket")
+    ] = False,
+) -> None:
     """What is missing to use a backend, and how to get it. Shows no secret.
 
-    Example: tunegate backends doctor local
+    Examples:
+      tunegate backends doctor local
+      tunegate backends doctor bedrock --live
     """
-    rows = gateway_of(context).backends.doctor(backend)
+    rows = gateway_of(context).backends.doctor(backend, live=live)
     if as_json:
         print_json(rows)
         return

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends import registry
-from gateway.core.errors import Unsupported
+from gateway.core.errors import BackendError, Unsupported
 from gateway.core.facts import Facts, Source
+from gateway.core.job import Site
+from gateway.egress import classified
 from gateway.sdk.planning import installed
 from gateway.sdk.policy import settings_problems
 
@@ -76,8 +78,12 @@ class Backends:
             for fact, about, statement, source in _statements(facts)
         ]
 
-    def doctor(self, backend: str | None = None) -> builtins.list[dict[str, Any]]:
-        """What is missing to use a backend, and how to get it. Looks at no secret and no network."""
+    def doctor(self, backend: str | None = None, *, live: bool = False) -> builtins.list[dict[str, Any]]:
+        """What is missing to use a backend, and how to get it. Shows no secret.
+
+        Args:
+            live: ask the backends too, only to read: credential, account, role, bucket. Else no network.
+        """
         rows: list[dict[str, Any]] = []
         for name, facts in _asked(self._rooms, backend).items():
             made = self._rooms.backend(name)
@@ -89,6 +95,8 @@ class Backends:
                 _check(name, "options", not missing, f"set {missing} under options.{name}"),
             ]
             rows += self._agreements(name, facts)
+            if live and made.dispatches and installed(facts):
+                rows += self._live(name, facts, options)
         return rows if backend else [*rows, *self._trust()]
 
     def _trust(self) -> Iterable[dict[str, Any]]:
@@ -100,6 +108,24 @@ class Backends:
         yield row if trust == "verified" else {**row, "state": trust}
         for problem in settings_problems(self._rooms):
             yield _check("-", "settings", False, problem)
+
+    def _live(self, name: str, facts: Facts, options: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        """What the backend itself says, at the first region that its facts name."""
+        region = next((region for model in facts.models for region in model.regions), "")
+        made = self._rooms.backend_at(Site(name, region, options=options))
+        try:
+            with classified(made):
+                found = made.check()
+        except BackendError as error:
+            yield {
+                "backend": name,
+                "check": "reachable",
+                "state": "missing",
+                "fix": error.fix or error.message,
+            }
+            return
+        for each in found:
+            yield {"backend": name, "check": each.name, "state": each.state, "fix": each.fix}
 
     def _agreements(self, name: str, facts: Facts) -> Iterable[dict[str, Any]]:
         """The agreements that this backend needs for PHI or access, or that the rules in force ask of
