@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,12 +30,13 @@ NONE: Options = {}
 @dataclass(frozen=True, slots=True)
 class Sending:
     """What would go out with a yes: under which job's key, which file, about which job at the backend, to
-    which model."""
+    which model; and to which hosts, where that is known."""
 
     key: str | None = None
     file: ProviderFile | None = None
     ref: RemoteRef | None = None
     model: str | None = None
+    hosts: tuple[str, ...] = ()
 
 
 NOTHING = Sending()
@@ -142,14 +143,19 @@ class Egress:
                 f"the gate was asked about {request.action}, for a call that needs {action}",
                 place=request.backend,
             )
-        decision = self._decide(request)
+        decision, backend = self._decide(request), None
+        if decision.allowed is True:
+            backend = self._backend(Site(request.backend, request.region, request.offer, options))
+            with classified(backend):
+                hosts = tuple(urlsplit(address).netloc for address in backend.addresses())
+            sending = replace(sending, hosts=tuple(dict.fromkeys(hosts)))
+            if ground := _elsewhere(backend, sending.hosts):
+                decision = replace(decision, allowed=False, grounds=(ground,))
         if self._on_decision is not None:
             self._on_decision(request, decision, sending)
-        if decision.allowed is not True:
+        if backend is None or decision.allowed is not True:
             raise _denied(request, decision)
-        backend = self._backend(Site(request.backend, request.region, request.offer, options))
         with classified(backend):
-            _at_home(backend)
             _hush(backend.loggers)
             yield backend
 
@@ -174,19 +180,20 @@ def classified(backend: Backend) -> Generator[None]:
         raise backend.classify(error) from None
 
 
-def _at_home(backend: Backend) -> None:
+def _elsewhere(backend: Backend, hosts: Sequence[str]) -> Ground | None:
     """What the gate was told of a backend holds at that backend's own addresses; an environment variable
     that points its SDK elsewhere would send the data past every rule. Loopback never leaves this machine.
     """
-    for address in backend.addresses():
-        host = urlsplit(address).hostname or ""
+    for netloc in hosts:
+        host = urlsplit(f"//{netloc}").hostname or ""
         if not (is_loopback(host) or any(fnmatch(host, known) for known in backend.facts.hosts)):
-            raise PolicyDenied(
+            return Ground(
+                "egress.address",
                 f"calls would go to {host or 'an address without a host'}, of which the facts about "
                 f"{backend.facts.title} say nothing",
-                place=backend.name,
                 fix="unset the variable or option that sends them there; your own server is `compatible`",
             )
+    return None
 
 
 def _hush(loggers: Sequence[str]) -> None:

@@ -197,6 +197,7 @@ class Action(Shape):
     agreements: list[Agreement]
     approvals: list[Text] = Field(default_factory=list[Text])
     account: Text = ""
+    hosts: list[Text] = Field(default_factory=list[Text])  # where the calls really go
     gate: Answer
 
 
@@ -238,6 +239,7 @@ class Dispatch(Shape):
     candidate: Candidate
     place: Place | None = None
     agreements: list[Agreement] = Field(default_factory=list[Agreement])
+    hosts: list[Text] = Field(default_factory=list[Text])
     remote: Remote
     gate: Answer | None
     files: list[File]

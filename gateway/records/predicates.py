@@ -73,6 +73,7 @@ def dispatch(
     job_id: str,
     attempt: int,
     decision_sha256: str,
+    hosts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What was sent where, under which answer of the gate. Requests and files by hash only.
 
@@ -90,6 +91,7 @@ def dispatch(
         "candidate": _key(candidate),
         "place": gate and _place(gate[0]),
         "agreements": _agreements(gate[0]) if gate else [],
+        "hosts": list(hosts),
         "remote": {"backend": remote.backend, "id": remote.id, "address": remote.detail.get("address")},
         "gate": gate and gate[1].to_json(),
         "files": [_file(file) for file in translation.files],
@@ -106,11 +108,13 @@ def action(
     job_id: str | None = None,
     attempt: int | None = None,
     data_hash: str | None = None,
+    hosts: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """The part that records of actions share: where to, of which class, and the gate's answer.
 
     Args:
+        hosts: where the calls really go, as the vendor's SDK resolved it.
         more: the fields of the kind in question; see `kinds.Upload` and its siblings.
     """
     return {
@@ -123,16 +127,24 @@ def action(
         "agreements": _agreements(request),
         "approvals": list(request.approvals),
         "account": request.account,
+        "hosts": list(hosts),
         "gate": answer.to_json(),
         **more,
     }
 
 
 def upload(
-    request: GateRequest, answer: Decision, file: ProviderFile, *, job_id: str, attempt: int, data_hash: str
+    request: GateRequest,
+    answer: Decision,
+    file: ProviderFile,
+    *,
+    job_id: str,
+    attempt: int,
+    data_hash: str,
+    hosts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A data file that is about to leave."""
-    known = action(request, answer, job_id=job_id, attempt=attempt, data_hash=data_hash)
+    known = action(request, answer, job_id=job_id, attempt=attempt, data_hash=data_hash, hosts=hosts)
     return {**known, "file": _file(file)}
 
 

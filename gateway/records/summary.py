@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.records.kinds import kind_of
 from gateway.records.verify import Record
-from gateway.records.wording import agreement_in_words, in_words, place_in_words
+from gateway.records.wording import agreement_in_words, hosts_in_words, in_words, place_in_words
 
 SCHEMA = "tunegate.records-summary/1"
 
@@ -56,6 +56,7 @@ class Sent:
     rows: int = 0
     first: datetime | None = None
     reached: bool = False  # the backend took the job
+    through: str = ""  # an address on this machine, where that is where the calls went
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,6 +70,7 @@ class Sent:
             "rows": self.rows,
             "first": self.first and self.first.isoformat(),
             "dispatched": self.reached,
+            "through": self.through or None,
         }
 
 
@@ -297,5 +299,6 @@ def _sent(dataset: DatasetAccount, said: Mapping[str, Any]) -> Sent:
         agreements,
         rules,
         gate.get("trust", "unknown"),
+        through=hosts_in_words(said) if place["kind"] == "managed" else "",
     )
     return dataset.sent.setdefault((sent.place, agreements, rules), sent)

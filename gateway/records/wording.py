@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Said = Mapping[str, Any]
+_HERE = re.compile(r"127\.|localhost\b|\[?::1")  # a rehearsal, a server of one's own, or a tunnel
 
 
 def in_words(kind: str, said: Said) -> str:
@@ -18,6 +20,12 @@ def in_words(kind: str, said: Said) -> str:
 def place_in_words(place: Mapping[str, Any]) -> str:
     parts = (place[name] for name in ("backend", "model", "region", "offer"))
     return " · ".join(str(part) for part in parts if part)
+
+
+def hosts_in_words(said: Said) -> str:
+    """Where the calls went, where that is not where one would think; empty where it is."""
+    here = [host for host in said.get("hosts") or () if _HERE.match(host)]
+    return f"through an address on this machine ({', '.join(here)})" if here else ""
 
 
 def agreement_in_words(each: Mapping[str, Any]) -> str:
@@ -70,10 +78,11 @@ def _agreed(said: Said) -> str:
 
 
 def _upload(said: Said) -> str:
-    file, place = said["file"], said["place"]
+    file, place, through = said["file"], said["place"], hosts_in_words(said)
     return (
         f"upload of {file['name']} ({file['rows']} rows, SHA-256 {str(file['sha256'])[:12]}…) to "
-        f"{place_in_words(place)}, data goes: {place['residency']}; {_gate(said)}; {_agreed(said)}"
+        f"{place_in_words(place)}{through and f', {through}'}, data goes: {place['residency']}; "
+        f"{_gate(said)}; {_agreed(said)}"
     )
 
 

@@ -37,7 +37,7 @@ from gateway.records import (
     upload,
 )
 
-Asked = tuple[GateRequest, Decision]
+Asked = tuple[GateRequest, Decision, Sending]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +126,37 @@ class Accounts:
         if answer.allowed is not True:
             job_id, attempt = attempt_of(sending.key) if sending.key else (None, None)
             denied = {"job_id": job_id, "attempt": attempt, "action": str(request.action)}
-            self._once("denial", request, answer, **denied)
+            self._once("denial", request, answer, sending, **denied)
         elif request.action is Action.TRAIN and sending.key is not None:
-            self._training[sending.key] = (request, answer)
+            self._training[sending.key] = (request, answer, sending)
         elif request.kind == "local":
             return
         elif request.action is Action.UPLOAD and sending.key and sending.file:
-            self._uploading(request, answer, sending.key, sending.file)
+            self._uploading(request, answer, sending, sending.key, sending.file)
         elif request.action is Action.INFER:
-            self._once("inference", request, answer, model=sending.model or request.model)
+            self._once("inference", request, answer, sending, model=sending.model or request.model)
         elif request.action is Action.DEPLOY and sending.ref is not None:
-            self._once("deployment", request, answer, what="deploy", remote=_remote(sending.ref))
+            self._once("deployment", request, answer, sending, what="deploy", remote=_remote(sending.ref))
 
-    def _uploading(self, request: GateRequest, answer: Decision, key: str, file: ProviderFile) -> None:
+    def _uploading(
+        self, request: GateRequest, answer: Decision, sending: Sending, key: str, file: ProviderFile
+    ) -> None:
         job_id, attempt = attempt_of(key)
         data_hash = self._plan_of(job_id)["data"]["hash"]
-        body = upload(request, answer, file, job_id=job_id, attempt=attempt, data_hash=data_hash)
+        body = upload(
+            request,
+            answer,
+            file,
+            job_id=job_id,
+            attempt=attempt,
+            data_hash=data_hash,
+            hosts=sending.hosts,
+        )
         self._log.append("upload", [("data", data_hash), ("file", file.sha256 or data_hash)], body)
 
-    def _once(self, kind: str, request: GateRequest, answer: Decision, **more: Any) -> None:
+    def _once(self, kind: str, request: GateRequest, answer: Decision, sending: Sending, **more: Any) -> None:
         """One record a day for what is asked and answered alike: an account is no log of every question."""
-        body = action(request, answer, **more)
+        body = action(request, answer, hosts=sending.hosts, **more)
         question = canonical_sha256({**body, "kind": kind, "on": request.as_of.isoformat()})
         if question not in self._told:
             self._log.append(kind, [("question", question)], body)
@@ -165,16 +175,17 @@ class Accounts:
         known = self._of(job)
         if "dispatch" in known or job.remote is None:
             return known.get("dispatch")
-        plan = self._plan_of(job.id)
+        plan, asked = self._plan_of(job.id), self._training.get(job.key)
         body = dispatch(
             plan,
             _key(job),
             job.remote,
-            self._training.get(job.key),
+            asked and asked[:2],
             job.translation,
             job_id=job.id,
             attempt=job.attempt,
             decision_sha256=known["decision"],
+            hosts=asked[2].hosts if asked else (),
         )
         return self._log.append("dispatch", _subjects(plan), body).sha256
 
@@ -211,7 +222,7 @@ class Accounts:
 
     def undeployed(self, request: GateRequest, answer: Decision, ref: RemoteRef) -> None:
         """Record that a deployment was ended. Ending one needs no yes: `answer` is what would be said."""
-        self._once("deployment", request, answer, what="undeploy", remote=_remote(ref))
+        self._once("deployment", request, answer, Sending(ref=ref), what="undeploy", remote=_remote(ref))
 
     def deleted(self, job: Job, gone: Iterable[Gone], *, why: str = "the job ended") -> RecordRef | None:
         """A receipt for what was deleted at the provider, or could not be; None where there was nothing.

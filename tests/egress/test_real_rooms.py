@@ -165,6 +165,7 @@ def _account(room: str, folder: Path) -> None:
     (sent,) = dataset["sent"]
     assert (sent["kind"], sent["place"].split(" · ")[0], sent["dispatched"]) == ("managed", room, True)
     assert sent["uploads"] == 1
+    assert "through an address on this machine (127.0.0.1:" in sent["through"]
     assert {agreement.split()[0] for agreement in sent["agreements"]} >= {"baa", "dpa"}
     assert sent["rules"] == ["baseline.public"]
     assert dataset["results"] == {"succeeded": 1}
