@@ -198,7 +198,7 @@ def strange_place(value: bytes) -> bool:
 
 
 def zip_code(value: bytes) -> bool:
-    return lexicon.is_zip(value[:5].decode("ascii"))
+    return lexicon.is_zip(value[:5])
 
 
 def has_digit(value: bytes) -> bool:

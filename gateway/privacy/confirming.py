@@ -142,7 +142,7 @@ def confirm(joined: Joined, looks: list[Look], floor: float) -> list[Found]:
         if (place and kept[place - 1][1] > start) or (place < len(kept) and kept[place][0] < end):
             continue
         if not checked:
-            confidence = _confidence(joined, _ALL[rule], base, start, end)
+            confidence = _confidence(joined, _ALL[rule], base, start, end, floor)
             if confidence < -bound:
                 if confidence >= floor:
                     heappush(looks, (-confidence, length, rule, True, start, kind, base))
@@ -151,13 +151,15 @@ def confirm(joined: Joined, looks: list[Look], floor: float) -> list[Found]:
     return kept
 
 
-def _confidence(joined: Joined, rule: Rule, base: float, start: int, end: int) -> float:
+def _confidence(joined: Joined, rule: Rule, base: float, start: int, end: int, floor: float) -> float:
     text, confidence = joined.text, base
     if rule.type == "name" and people.eponym(text, end):
         return -1.0
+    near = rule.context is not None and not rule.context.isdisjoint(joined.near(start))
+    if base < floor and not near:
+        return base  # too little whatever a check says
     if rule.check is not None and not rule.check(text[start:end]):
         confidence -= CHECK_LOSS
-    context = rule.context
-    if context and confidence < _SURE and not context.isdisjoint(joined.near(start)):
+    if near and confidence < _SURE:
         confidence = min(confidence + CONTEXT_GAIN, _SURE)
     return _rounded(confidence)

@@ -253,18 +253,20 @@ def is_word(word: bytes) -> bool:
 
 
 @lru_cache(maxsize=1)
-def cities() -> frozenset[bytes]:
-    """US cities in small letters, without those that are ordinary words, countries or states."""
+def _postal() -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The Postal Service's cities and ZIP codes, read once; a look-up in the package takes a millisecond."""
     import zipcodes
 
     places = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]
-    found = {str(place["city"]).lower().encode("ascii", "ignore") for place in places}
-    return frozenset(found - ORDINARY - LARGE)
+    cities = frozenset(str(place["city"]).lower().encode("ascii", "ignore") for place in places)
+    return cities - ORDINARY - LARGE, frozenset(str(place["zip_code"]).encode() for place in places)
 
 
-@lru_cache(maxsize=65536)
-def is_zip(code: str) -> bool:
+def cities() -> frozenset[bytes]:
+    """US cities in small letters, without those that are ordinary words, countries or states."""
+    return _postal()[0]
+
+
+def is_zip(code: bytes) -> bool:
     """Whether five digits are a ZIP code in use."""
-    import zipcodes
-
-    return bool(zipcodes.is_real(code))  # pyright: ignore[reportUnknownMemberType]
+    return code in _postal()[1]

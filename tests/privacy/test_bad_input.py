@@ -1,0 +1,127 @@
+"""Data made to be misread: found, or unknown and so treated as the worst; never passed over in silence."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.classes import DataClass
+from gateway.core.rows import Refusal
+from gateway.core.spec import Data
+from gateway.data import open_dataset
+from gateway.privacy import scan_dataset, scan_record
+
+SSN = "219-09-9999"
+
+
+def types(raw: dict[str, Any]) -> set[str]:
+    result = scan_record(raw)
+    assert result.complete
+    return {finding.type for finding in result.findings}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SSN ２１９-０９-９９９９",  # full width
+        "SSN ٢١٩-٠٩-٩٩٩٩",  # Arabic-Indic digits
+        "SSN 219\u201109\u20119999",  # non-breaking hyphens
+        "SSN 219\u2212 09\u22129999".replace(" ", ""),  # minus signs
+        "SSN 2\u200b1\u200b9-0\u200b9-9\u200b999",  # zero-width spaces
+        "SSN \u202e219-09-9999\u202c",  # right-to-left override
+        "\u200fSSN\u200f 219-\u200e09-9999",  # direction marks
+        "SSN 2\u03019-09-9999".replace("2\u0301", "21\u0301"),  # combining marks
+        "\ufeffSSN 219-09-9999",  # byte order mark in the text
+        "S\u0405N: SSN 219\u00ad-09-9999",  # soft hyphen
+        "SSN\u00a0219-09-9999",  # no-break space
+        "SSN 𝟸𝟷𝟿-𝟶𝟿-𝟿𝟿𝟿𝟿",  # mathematical digits
+    ],
+)
+def test_unicode_tricks_hide_no_number(text: str) -> None:
+    assert "ssn" in types({"text": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Раtiеnt Маry Gоnzаlеz came",
+        "Dr. Ａｌｖａｒｅｚ called",
+        "Mａry Gonzalez came",
+        "Ma\u200bry Gonzalez came",
+    ],
+)
+def test_homoglyphs_hide_no_name(text: str) -> None:
+    assert "name" in types({"text": text})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://x.example/p.png"}},
+        {"type": "image", "source": {"type": "base64", "data": "aaaa"}},
+        {"type": "input_audio", "input_audio": {"data": "aa", "format": "wav"}},
+        {"type": "file", "file": {"file_id": "f"}},
+        {"inlineData": {"mimeType": "image/png", "data": "aa"}},
+        {"type": "document", "source": {}},
+    ],
+)
+def test_what_is_no_text_is_unknown_and_so_phi(part: dict[str, Any], tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": [part]}, {"role": "assistant", "content": "ok"}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    totals = scan_dataset(open_dataset(Data(train=("rows.jsonl",)), tmp_path, task="sft"))
+    assert totals.detected is DataClass.PHI
+    assert totals.findings["unknown_content"] >= 1
+
+
+@pytest.mark.parametrize("wrap", ["{}", "see {} there", "data:application/pdf;base64,{}", '{{"x": "{}"}}'])
+def test_a_blob_is_unknown_wherever_it_stands(wrap: str) -> None:
+    blob = base64.b64encode(bytes(range(256)) * 3).decode()
+    assert "unknown_content" in types({"note": wrap.format(blob)})
+
+
+def test_a_record_of_fifty_megabytes_is_scanned_whole_or_refused(tmp_path: Path) -> None:
+    text = "no news today. " * 3_400_000 + f"SSN {SSN}"
+    assert len(text) > 50_000_000
+    result = scan_record({"text": text})
+    assert [finding.type for finding in result.findings] == ["ssn"] or not result.complete
+    # From a file it is longer than a line may be: refused, and none of it goes anywhere.
+    with (tmp_path / "rows.jsonl").open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"prompt": "hi", "completion": "ok"}) + "\n")
+        file.write(json.dumps({"prompt": text, "completion": "ok"}) + "\n")
+    data = open_dataset(Data(train=("rows.jsonl",)), tmp_path, task="sft")
+    one, two = scan_dataset(data, processes=1), scan_dataset(data, processes=2)
+    assert one == two
+    assert (one.records, one.flagged) == (2, 0)
+    refused = [each.outcome.code for each in data.records() if isinstance(each.outcome, Refusal)]
+    assert refused == ["line_too_long"]
+
+
+def test_nesting_and_many_odd_keys_take_linear_time() -> None:
+    deep: Any = f"SSN {SSN}"
+    for at in range(30_000):
+        deep = [deep] if at % 2 else {"a": deep}
+    assert types({"deep": deep}) == {"ssn"}
+    wide = {f"{at:05}-x": "ok" for at in range(20_000)} | {"last one!": f"SSN {SSN}"}
+    assert "ssn" in types(wide)
+
+
+def test_mixed_encodings_are_refused_or_scanned_never_guessed(tmp_path: Path) -> None:
+    good = json.dumps({"prompt": f"SSN {SSN}", "completion": "ok"}).encode()
+    latin = '{"prompt": "Müller, SSN 219-09-9999", "completion": "ok"}'.encode("latin-1")
+    escaped = b'{"prompt": "\\uff32\\uff11\\uff19-09-9999 \\u00e9 SSN 219-09-9998", "completion": "ok"}'
+    surrogate = b'{"prompt": "\\ud800 SSN 219-09-9999", "completion": "ok"}'
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join((good, latin, escaped, surrogate)) + b"\n")
+    data = open_dataset(Data(train=("rows.jsonl",)), tmp_path, task="sft")
+    totals = scan_dataset(data)
+    assert (totals.records, totals.flagged, totals.complete) == (4, 2, True)
+    assert [record.raw is None for record in data.records()] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("char", ["1", "(", "A", "a ", "1-", "Dr. ", "@", "A, ", " ", ".", "x1 "])
+def test_no_text_makes_the_rules_slow(char: str) -> None:
+    # Every rule runs in linear time: what would take a backtracking engine hours ends at once.
+    assert scan_record({"text": char * (200_000 // len(char))}).complete
