@@ -62,7 +62,8 @@ def test_a_declared_class_is_raised_by_what_the_scan_finds(user: User) -> None:
     user.chats("data.jsonl", [(NOTE, "ok"), *easy_rows()])
     user.spec()
     shown = user.json("plan", "job.yaml")["data"]
-    assert shown["class"] == {"declared": "public", "detected": "phi", "effective": "phi"}
+    expected = {"declared": "public", "detected": "phi", "effective": "phi", "determination": None}
+    assert shown["class"] == expected
     assert shown["findings"]["ssn"] == 1
 
 
