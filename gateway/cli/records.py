@@ -59,8 +59,14 @@ def head(context: typer.Context) -> None:
 
     Example: tunegate records head
     """
-    found = gateway_of(context).records.head()
-    typer.echo(found) if found else hint("there is no record yet")
+    records = gateway_of(context).records
+    found = records.head()
+    if not found:
+        hint("there is no record yet")
+        return
+    key = records.show(int(found.partition(":")[0]))["key_id"]
+    typer.echo(found)
+    hint(f"signed with key {key}: keep its id, too, for `tunegate records verify --key`")
 
 
 @app.command("show")

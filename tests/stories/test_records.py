@@ -85,6 +85,7 @@ def test_an_export_is_verified_in_a_home_that_knows_nothing_of_it(officer: User,
     assert (report["ok"], report["anchored"], report["head"]) == (True, True, head)
     assert not (tmp_path / "other-home").exists()  # looking makes nothing
     key = next((officer.home / "records" / "keys").glob("*.pem"))
+    assert key.stem in officer.tunegate("records", "head").stderr
     for named in (key, key.stem):
         assert other.json("records", "verify", tmp_path / "all.zip", "--key", named)["ok"]
     told = other.tunegate("records", "verify", tmp_path / "all.zip", "--key", "0" * 64, code=1)
