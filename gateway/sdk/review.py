@@ -23,7 +23,7 @@ from gateway.sdk.standing import REVIEWS_FOLDER
 
 if TYPE_CHECKING:
     from gateway.data import Dataset, SplitAssignment
-    from gateway.policy.determinations import Place
+    from gateway.policy.determinations import Determined, Dismissed, Place
     from gateway.records.keys import Signer
     from gateway.sdk.rooms import Rooms
 
@@ -202,16 +202,14 @@ def conclude(
         out: folder to write into; default: the home's own, where every plan looks.
 
     Raises:
-        DataError: a dismissed finding is not there, or nothing was looked at.
+        DataError: a dismissed finding is not there, or a record of the sample has no verdict.
         RecordError: the key cannot sign, or what was signed cannot be recorded.
     """
-    if not given:
-        raise DataError("no record was looked at, so nothing can be signed", fix="draw a larger sample")
-    if expires < rooms.clock().date():
-        raise SpecError("it would have expired before it is signed", place="expires", fix="name a later day")
-    from gateway.policy import determinations as signed
+    from gateway.policy.determinations import About, review
 
     today = rooms.clock().date()
+    _check(sample, given, expires, today)
+    dismissed = tuple(_dismissed(sample, given))
     leaks = sum(answer.verdict == "leak" for answer in given)
     bound = upper_bound(leaks, len(given))
     common: dict[str, Any] = {
@@ -222,28 +220,47 @@ def conclude(
         "signed": today,
         "expires": expires,
     }
-    documents: list[signed.Determined | signed.Dismissed] = []
-    if dismissed := list(_dismissed(sample, given)):
-        documents.append(signed.Dismissed(**common, findings=tuple(dismissed)))
-    documents.append(
-        signed.Determined(
-            **common,
-            method=sample.lineage.method if sample.lineage else "none",
-            before=str(sample.before),
-            to=str(max(to, sample.before) if leaks else to),
-            rows=sample.rows,
-            sampled=len(given),
-            leaks=leaks,
-            upper_bound=bound,
-            seed=sample.seed,
-        )
-    )
+    seen = {"sampled": len(given), "leaks": leaks, "upper_bound": bound}
     signer = rooms.signer(key)
+    documents = _documents(sample, common, seen, to, dismissed)
     files = tuple(_store(rooms, document, signer, out) for document in documents)
-    about = signed.About(sample.data_hash, sample.name, sample.lineage)
     contents = {path.name: path.read_bytes() for path in files}
-    review, _ = signed.review(contents, rooms.trust.approvers, about, today)
-    return ReviewOutcome(len(given), leaks, len(dismissed), bound, files, review.absent)
+    about = About(sample.data_hash, sample.name, sample.lineage)
+    found, _ = review(contents, rooms.trust.approvers, about, today)
+    return ReviewOutcome(len(given), leaks, len(dismissed), bound, files, found.absent)
+
+
+def _check(sample: ReviewSample, given: Sequence[ReviewAnswer], expires: date, today: date) -> None:
+    """Every record of the sample has one verdict: a bound over fewer would be worth less than it says."""
+    if not given:
+        raise DataError("no record was looked at, so nothing can be signed", fix="draw a larger sample")
+    drawn = sorted((each.file, each.line) for each in sample.drawn)
+    if sorted((answer.file, answer.line) for answer in given) != drawn:
+        raise DataError("these answers are not one for each record of the sample", fix="answer all of them")
+    if expires < today:
+        raise SpecError("it would have expired before it is signed", place="expires", fix="name a later day")
+
+
+def _documents(
+    sample: ReviewSample,
+    common: dict[str, Any],
+    seen: dict[str, Any],
+    to: DataClass,
+    dismissed: tuple[Place, ...],
+) -> Iterator[Determined | Dismissed]:
+    from gateway.policy.determinations import Determined, Dismissed
+
+    if dismissed:
+        yield Dismissed(**common, findings=dismissed)
+    yield Determined(
+        **common,
+        **seen,
+        method=sample.lineage.method if sample.lineage else "none",
+        before=str(sample.before),
+        to=str(max(to, sample.before) if seen["leaks"] else to),
+        rows=sample.rows,
+        seed=sample.seed,
+    )
 
 
 def _found(drawn: Drawn) -> tuple[Finding, ...]:

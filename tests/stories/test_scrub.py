@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway import DataClass, Gateway
+from gateway import DataClass, DataError, Gateway
 from gateway.records.keys import SigningKey, write_key
 from gateway.sdk.rooms import Rooms
 from gateway.sdk.standing import still_determined
@@ -209,6 +209,17 @@ def test_one_leak_keeps_the_class_and_revokes_what_was_signed_before(clinic: Use
     data, verdicts, _ = bedrock(clinic)
     assert (data["class"]["effective"], verdicts) == ("phi", {"denied"})
     assert data["review"]["determination"]["leaks"] == 1
+
+
+def test_answers_to_a_part_of_the_sample_are_none(clinic: User) -> None:
+    """The bound is over the whole sample, so a verdict may not be left out, or given twice."""
+    gateway = Gateway(home=clinic.home, config=clinic.folder / "tunegate.toml")
+    sample = gateway.data.sample(clinic.folder / "job.yaml", number=5)
+    said = [each.answer("clean") for each in sample.drawn]
+    for given in (said[:-1], [*said, said[0]], []):
+        with pytest.raises(DataError):
+            gateway.data.conclude(sample, given, officer="alice", key=str(clinic.folder / "alice.pem"))
+    assert not (clinic.home / "reviews").exists()
 
 
 def test_it_cannot_have_expired_before_it_is_signed(clinic: User) -> None:
