@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -33,6 +33,7 @@ from gateway import Gateway, JobSpec, JobState, Plan
 from gateway.core.plan import Candidate, CandidateKey
 from gateway.jobs.model import Job
 from gateway.sdk.options import with_defaults
+from gateway.sdk.rooms import Rooms
 from tests.backends.lives import NAMES, WORDS
 from tests.backends.sandboxes import StartSandbox, sandbox
 from tests.local.conftest import make_base
@@ -72,6 +73,16 @@ class Matrix:
         """A gateway as a new process opens it."""
         return Gateway(config=self.folder / "tunegate.toml", home=self.folder / "home", clock=self.clock)
 
+    @contextlib.contextmanager
+    def opened(self) -> Generator[Rooms]:
+        """The rooms of a gateway whose store is closed again: SQLite's locks do not survive a fork, so none
+        may be open in the process that forks."""
+        rooms = self.gateway()._rooms  # pyright: ignore[reportPrivateUsage]
+        try:
+            yield rooms
+        finally:
+            rooms.store.close()
+
     def dispatch(self, gateway: Gateway) -> Job:
         """Make a job and take it to its backend."""
         job = _created(gateway, self.spec, self.name, self.plan)
@@ -79,7 +90,9 @@ class Matrix:
         return reconciler.follow(job.id, until=_dispatched)
 
     def planned(self) -> Plan:
-        self.plan = self.gateway().plan(self.spec)
+        gateway = self.gateway()
+        self.plan = gateway.plan(self.spec)
+        gateway._rooms.store.close()  # pyright: ignore[reportPrivateUsage]
         return self.plan
 
     @property
@@ -139,14 +152,19 @@ class Matrix:
         """What another process makes of the job that was left, or of the command that is run again."""
         gateway = self.gateway()
         rooms = gateway._rooms  # pyright: ignore[reportPrivateUsage]
-        left = [job for job in rooms.store.list(limit=1) if job.id not in before]
+        try:
+            return self._taken_up(gateway, [job for job in rooms.store.list(limit=1) if job.id not in before])
+        finally:
+            rooms.store.close()
+
+    def _taken_up(self, gateway: Gateway, left: list[Job]) -> str:
         if not left:
             assert self.counts() == self.expected(0), "nothing was stored, so nothing may have been sent"
             self.dispatch(gateway)
             return "run again"
         job = left[0]
         for _ in range(12):
-            job = rooms.reconciler.advance(job.id)
+            job = gateway._rooms.reconciler.advance(job.id)  # pyright: ignore[reportPrivateUsage]
             if _dispatched(job):
                 return "taken up"
             if job.waits_for_a_person:
@@ -156,7 +174,8 @@ class Matrix:
         raise AssertionError(f"still {job.state}: {job.error}")
 
     def jobs(self) -> set[str]:
-        return {job.id for job in self.gateway()._rooms.store.list(limit=10_000)}  # pyright: ignore[reportPrivateUsage]
+        with self.opened() as rooms:
+            return {job.id for job in rooms.store.list(limit=10_000)}
 
     # -- what the far side has --------------------------------------------------------------------
 
@@ -181,10 +200,12 @@ class Matrix:
         if self.box is None:
             self.end()
             return
-        rooms, world = self.gateway()._rooms, self.box.world  # pyright: ignore[reportPrivateUsage]
-        for job in rooms.store.list(limit=1):
-            for upload in rooms.store.uploads(job.id):
-                rooms.backend_at(job.site).unstage(upload.uri or "")
+        world = self.box.world
+        with self.opened() as rooms:
+            for job in rooms.store.list(limit=1):
+                for upload in rooms.store.uploads(job.id):
+                    assert upload.uri, "the job before this was dispatched, so its files were sent"
+                    rooms.backend_at(job.site).unstage(upload.uri)
         for kind in (*JOBS, "job-name", "job-token", "model-name"):
             for thing in list(_ids(self.box, f"{self.name}.{kind}")):
                 world.remove(f"{self.name}.{kind}", thing)
