@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from gateway import Plan
-from gateway.cli import views
 from gateway.core.estimate import Alternative, Comparison
 
 _MOST = 6
@@ -18,11 +19,14 @@ def comparison(console: Console, made: Plan) -> None:
     found = made.comparison
     if found is None or not found.alternatives:
         return
-    model = found.alternatives[0].model
+    model, shown = found.alternatives[0].model, _shown(found)
     console.print(f"\n[bold]self-hosted[/bold]: {escape(model)}, units running all month", highlight=False)
-    heads = [f"beats {_short(name)}" for name in found.managed]
-    columns = ("GPU", "rented as", "total", "a month", *heads)
-    views.table(console, columns, (_row(option) for option in _shown(found)))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(min_width=max(len(option.gpu) for option in shown), no_wrap=True)
+    grid.add_column(ratio=1)
+    for option in shown:
+        grid.add_row(option.gpu, _line(option))
+    console.print(grid)
     if now := found.incumbent:
         each = f", ${now.per_query_usd} a question" if now.per_query_usd is not None else ""
         console.print(
@@ -30,7 +34,7 @@ def comparison(console: Console, made: Plan) -> None:
             highlight=False,
         )
     console.print(
-        "[dim]beats: from so many tokens a month on, in the planned mix; --report FILE.html draws it[/dim]"
+        "[dim]tokens a month, in the planned mix; --report FILE.html draws it[/dim]", highlight=False
     )
 
 
@@ -38,24 +42,28 @@ def _shown(found: Comparison) -> list[Alternative]:
     return [o for place, o in enumerate(found.alternatives) if place < _MOST // 2 or o.gpu in _ALWAYS]
 
 
-def _row(option: Alternative) -> list[str]:
-    total = option.estimate.total_usd
+def _line(option: Alternative) -> Text:
+    """What it costs, as what it is rented, and from which traffic on it would be the cheaper way."""
+    total, units = option.estimate.total_usd, f"{option.units} × " if option.units > 1 else ""
     cost = "not priced" if total is None else f"${total.likely:,.0f}"
-    monthly = f"${option.estimate.serving_usd_month:,.0f}" if option.estimate.serving_usd_month else ""
-    from_on = [_traffic(crossing.tokens_per_month) for crossing in option.crossings]
-    units = f"{option.units} × " if option.units > 1 else ""
-    return [option.gpu, f"{units}{option.unit}", cost, monthly, *from_on]
+    text = Text(cost, style="bold")
+    text.append(f"  {units}{option.unit}", style="dim")
+    beats = "; ".join(
+        f"{_short(each.managed)}: {_traffic(each.tokens_per_month)}" for each in option.crossings
+    )
+    text.append(f"  cheaper than {beats}" if beats else "", style="")
+    return text
 
 
 def _traffic(tokens: int | None) -> str:
     if tokens is None:
         return "never"
     if tokens == 0:
-        return "already"
+        return "at any traffic"
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if tokens >= size:
-            return f"{tokens / size:,.3g} {unit}"
-    return str(tokens)
+            return f"from {tokens / size:,.3g} {unit}"
+    return f"from {tokens}"
 
 
 def _short(candidate: str) -> str:
