@@ -275,9 +275,12 @@ def _watch_network(at: Point) -> None:
         return response
 
     def starting(self: Any, *args: Any, **kwargs: Any) -> None:
-        at("before the start of the supervisor")
+        ours = "backends.local" in str(args)  # an SDK may ask `uname` something
+        if ours:
+            at("before the start of the supervisor")
         popen(self, *args, **kwargs)
-        at("after the start of the supervisor")
+        if ours:
+            at("after the start of the supervisor")
 
     http.client.HTTPConnection.putrequest = putting
     http.client.HTTPConnection.getresponse = getting
