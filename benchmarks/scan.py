@@ -146,8 +146,8 @@ def main() -> None:
             clock, own = speed(path, 1)
             two, _ = speed(path, 2)
             print(
-                f"{kind}: {size / 1e6:.1f} MB; one process {clock:.1f} MB/s by the clock, {own:.1f} by its own "
-                f"time; two processes {two:.1f} by the clock"
+                f"{kind}: {size / 1e6:.1f} MB; one process {clock:.1f} MB/s by the clock, {own:.1f} by its "
+                f"own time; two processes {two:.1f} by the clock"
             )
     flagged = sum(
         any(f.confidence >= THRESHOLD for f in scan_record({"text": text}).findings) for text in texts
