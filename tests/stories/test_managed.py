@@ -32,7 +32,8 @@ def _spec(user: User, backend: str = "openai", **data: Any) -> Path:
         f"hyperparameters: {{epochs: 1}}\nevaluate: {{metrics: [exact_match], max_output_tokens: 4}}\n"
         f"route: {{backends: [{backend}]}}\n"
     )
-    return user.spec(text, model=MODELS[backend], **{"class": "internal", "test": 0.2, **data})
+    given: dict[str, Any] = {"class": "internal", "test": 0.2, **data}
+    return user.spec(text, model=MODELS[backend], **given)
 
 
 @pytest.fixture
