@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 
 from gateway.core.errors import JobNotFound, StoreConflict, StoreError
 from gateway.core.job import Artifact, Event, JobState, Progress, RemoteRef, may_move
-from gateway.jobs.lease import new_token
+from gateway.jobs.lease import kept_alive, new_token
 from gateway.jobs.model import Changes, idempotency_key, new_job_id
 from gateway.jobs.schema import HEAD, VERSION_TABLE, metadata
 from gateway.jobs.store import Store
@@ -308,3 +308,25 @@ def _at_once(action: Callable[[int], None], count: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_a_lease_is_renewed_for_as_long_as_it_is_held_and_no_longer() -> None:
+    """One thread renews all of a process; a store that fails is tried again."""
+    renewed: dict[str, int] = {"one": 0, "other": 0}
+    both = threading.Event()
+
+    def renew(name: str) -> None:
+        renewed[name] += 1
+        if min(renewed.values()) >= 2:
+            both.set()
+        if name == "other":
+            raise StoreError("the disk is away")
+
+    with kept_alive(lambda: renew("one"), 0.01), kept_alive(lambda: renew("other"), 0.01):
+        assert both.wait(30)
+    threads = [thread.name for thread in threading.enumerate()]
+    assert threads.count("tunegate-leases") == 1
+    seen = dict(renewed)
+    with kept_alive(lambda: renew("one"), 60):
+        threading.Event().wait(0.1)
+    assert renewed["other"] <= seen["other"] + 1
