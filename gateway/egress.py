@@ -14,7 +14,8 @@ from fnmatch import fnmatch
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from backends.base import Backend, Handover, Staged
 from gateway.core.errors import PolicyDenied, TunegateError
@@ -147,9 +148,10 @@ class Egress:
         if decision.allowed is True:
             backend = self._backend(Site(request.backend, request.region, request.offer, options))
             with classified(backend):
-                hosts = tuple(urlsplit(address).netloc for address in backend.addresses())
-            sending = replace(sending, hosts=tuple(dict.fromkeys(hosts)))
-            if ground := _elsewhere(backend, sending.hosts):
+                addresses = tuple(dict.fromkeys(backend.addresses()))
+            hosts = dict.fromkeys(urlsplit(address).netloc for address in addresses)
+            sending = replace(sending, hosts=tuple(hosts))
+            if ground := _elsewhere(backend, addresses):
                 decision = replace(decision, allowed=False, grounds=(ground,))
         if self._on_decision is not None:
             self._on_decision(request, decision, sending)
@@ -180,20 +182,47 @@ def classified(backend: Backend) -> Generator[None]:
         raise backend.classify(error) from None
 
 
-def _elsewhere(backend: Backend, hosts: Sequence[str]) -> Ground | None:
-    """What the gate was told of a backend holds at that backend's own addresses; an environment variable
-    that points its SDK elsewhere would send the data past every rule. Loopback never leaves this machine.
+def _elsewhere(backend: Backend, addresses: Sequence[str]) -> Ground | None:
+    """What the gate was told of a backend holds at that backend's own addresses, and on a way that nobody
+    reads along; an environment variable that leads its SDK elsewhere would send the data past every rule.
     """
-    for netloc in hosts:
-        host = urlsplit(f"//{netloc}").hostname or ""
-        if not (is_loopback(host) or any(fnmatch(host, known) for known in backend.facts.hosts)):
-            return Ground(
-                "egress.address",
-                f"calls would go to {host or 'an address without a host'}, of which the facts about "
-                f"{backend.facts.title} say nothing",
-                fix="unset the variable or option that sends them there; your own server is `compatible`",
-            )
+    found = (_astray(backend, urlsplit(address)) for address in addresses)
+    return next((ground for ground in found if ground), None)
+
+
+def _astray(backend: Backend, address: SplitResult) -> Ground | None:
+    host, known = address.hostname or "", backend.facts.hosts
+    if is_loopback(host):
+        # Plain HTTP to this machine leaves it all the same where a proxy is to carry it.
+        return _PROXIED if address.scheme != "https" and through_proxy(host) else None
+    region = backend.site.region or "*"
+    if not any(fnmatch(host, pattern.replace("{region}", region)) for pattern in known):
+        return Ground(
+            "egress.address",
+            f"calls would go to {host or 'an address without a host'}, of which the facts about "
+            f"{backend.facts.title} say nothing",
+            fix="unset the variable or option that sends them there; your own server is `compatible`",
+        )
+    if address.scheme != "https" and "*" not in known:
+        return Ground(
+            "egress.address",
+            f"calls to {host} would not be encrypted",
+            fix="give its address with https://, or unset the variable that names it",
+        )
     return None
+
+
+_PROXIED = Ground(
+    "egress.address",
+    "calls to this machine would go through the proxy that HTTP_PROXY names",
+    fix="set NO_PROXY=127.0.0.1,localhost",
+)
+
+
+def through_proxy(host: str) -> bool:
+    """Whether SDKs would ask a proxy for what this host serves over plain HTTP."""
+    proxies = getproxies()
+    return bool(proxies.get("http") or proxies.get("all")) and not proxy_bypass(host)
 
 
 def _hush(loggers: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ A facts file, in full:
     kind = "managed"                     # managed | local
     package = "boto3"                    # what must be importable; extra = the pip extra that brings it
     extra = "bedrock"
-    hosts = ["*.amazonaws.com"]          # where these facts hold; data goes to no other host but loopback
+    hosts = ["s3.{region}.amazonaws.com"]  # where these facts hold; data goes to no other host but loopback
 
     [sources.aws-ft]                     # every fact names one
     url = "https://docs.aws.amazon.com/…"

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from backends import registry
 from gateway.core.errors import SettingsError, Unsupported
-from gateway.egress import is_loopback
+from gateway.egress import is_loopback, through_proxy
 from gateway.jobs.model import Job
-from gateway.settings import environment_with
+from gateway.settings import environment_with, variable
 
 if TYPE_CHECKING:
     from backends.sandbox.server import Room, Server
@@ -83,7 +83,11 @@ class Sandbox:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that point every vendor's SDK here. Their credentials open nothing else."""
-        return self._running.environment
+        told = dict(self._running.environment)
+        if through_proxy("127.0.0.1"):
+            spared = [variable("no_proxy") or variable("NO_PROXY") or "", "127.0.0.1", "localhost"]
+            told |= dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(filter(None, spared)))
+        return told
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,54 @@ def test_an_address_the_facts_do_not_know_is_a_denial_that_is_told(tmp_path: Pat
     ((_, answer, sending),) = told
     assert answer.allowed is False
     assert sending.hosts == ("collector.example.com", "127.0.0.1:9")
+
+
+@dataclass(frozen=True)
+class Asked:
+    address: str
+    says: str | None
+    site: str = "us-east-1"
+    hosts: tuple[str, ...] = ("api.openai.com", "s3.{region}.amazonaws.com")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked("https://api.openai.com/v1", None),
+        Asked("http://api.openai.com/v1", "not be encrypted"),
+        Asked("https://s3.us-east-1.amazonaws.com", None),
+        Asked("https://s3.eu-west-1.amazonaws.com", "say nothing"),
+        Asked("https://s3.eu-west-1.amazonaws.com", None, site=""),
+        Asked("http://10.0.0.5:8000/v1", None, hosts=("*",)),  # one's own server: nothing is granted there
+    ],
+)
+def test_data_goes_to_the_region_decided_about_and_only_encrypted(asked: Asked, tmp_path: Path) -> None:
+    class There(FolderBackend):
+        def addresses(self) -> tuple[str, ...]:
+            return (asked.address,)
+
+    there = There(tmp_path)
+    there.facts = replace(there.facts, hosts=asked.hosts)
+    door = Egress(StubGate(), lambda site: there.at(replace(site, region=asked.site)))
+    with nullcontext() if asked.says is None else pytest.raises(PolicyDenied, match=asked.says):
+        door.complete(PUBLIC, "m", _chats(DataClass.PUBLIC), max_output_tokens=8)
+    assert bool(there.calls) is (asked.says is None)
+
+
+def test_a_proxy_is_not_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Here(FolderBackend):
+        def addresses(self) -> tuple[str, ...]:
+            return ("http://127.0.0.1:9/v1",)
+
+    there = Here(tmp_path)
+    door = Egress(StubGate(), lambda site: there)
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:8080")
+    with pytest.raises(PolicyDenied, match="proxy") as caught:
+        door.complete(PUBLIC, "m", _chats(DataClass.PUBLIC), max_output_tokens=8)
+    assert caught.value.fix == "set NO_PROXY=127.0.0.1,localhost"
+    assert there.calls == []
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    door.complete(PUBLIC, "m", _chats(DataClass.PUBLIC), max_output_tokens=8)
+    assert there.calls
