@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.core.errors import DataError, SpecError
+from gateway.core.errors import DataError, SpecError, Unsupported
 from gateway.core.job import ChatMessage, Completion, Score
 from gateway.core.rows import Message, Row
 from gateway.core.spec import Evaluate
@@ -99,7 +99,7 @@ def evaluate(
         )
     wants_scores = bool({"loss", "perplexity"} & set(measures.names))
     ask = _Asker(examples, answer, score if wants_scores else None, 1 + asked.baseline, on_progress)
-    base = ask(tuned=False) if asked.baseline else None
+    base, why_no_base = _ask_base(ask) if asked.baseline else (None, ())
     tuned = ask(tuned=True)
     results, worse = _results(measures, examples, base, tuned, seed)
     return Evaluation(
@@ -109,8 +109,18 @@ def evaluate(
         classes=_classes(examples, base, tuned, seed),
         worse_metric=worse[0],
         worse_rows=worse[1],
-        notes=_notes(measures.names, tuned),
+        notes=(*why_no_base, *_notes(measures.names, tuned)),
     )
+
+
+def _ask_base(ask: _Asker) -> tuple[_Answers | None, tuple[str, ...]]:
+    """The base's answers; or, where the backend has no base that answers as it is, a note why not: the
+    tuned model is then measured alone."""
+    try:
+        return ask(tuned=False), ()
+    except Unsupported as error:
+        ask.models = 1
+        return None, (f"the base was not asked: {error.message}; {error.fix}",)
 
 
 def check(asked: Evaluate, folder: Path) -> _Measures:
@@ -185,8 +195,7 @@ class _Asker:
         for start in range(0, len(self.examples), BATCH):
             batch = self.examples[start : start + BATCH]
             completions += self.answer([example.chat for example in batch], tuned)
-            if self.score is not None:
-                scores += self.score([(example.prompt, example.target) for example in batch], tuned)
+            scores += self._scores(batch, tuned)
             self.done += len(batch)
             if self.on_progress is not None:
                 self.on_progress(self.done, self.models * len(self.examples))
@@ -196,6 +205,16 @@ class _Asker:
                 fix="evaluate again: `tunegate jobs show` says where the job stands",
             )
         return _Answers(tuple(completions), tuple(scores) or None)
+
+    def _scores(self, batch: Sequence[_Example], tuned: bool) -> Sequence[Score]:
+        """Log-probabilities; none, and none asked for again, where the backend gives none."""
+        if self.score is None:
+            return ()
+        try:
+            return self.score([(example.prompt, example.target) for example in batch], tuned)
+        except Unsupported:
+            self.score = None
+            return ()
 
 
 def _results(

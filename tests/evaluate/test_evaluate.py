@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.errors import DataError, SpecError
+from gateway.core.errors import DataError, SpecError, Unsupported
 from gateway.core.job import ChatMessage, Completion, Score
 from gateway.core.rows import Message, Row, ToolCall
 from gateway.core.spec import Evaluate
@@ -150,6 +150,35 @@ def test_loss_without_log_probabilities_is_noted_not_invented() -> None:
     evaluation = _run(metrics=("exact_match", "loss"))
     assert "loss" not in evaluation.to_json()["metrics"]["tuned"]
     assert evaluation.notes == ("loss: not measured, this backend gives no log-probabilities",)
+
+
+def test_a_backend_without_log_probabilities_is_noted_and_the_rest_is_measured() -> None:
+    def score(examples: Sequence[tuple[Sequence[Message], Message]], tuned: bool) -> list[Score]:
+        raise Unsupported("no log-probabilities here")
+
+    asked = Evaluate.model_validate({"metrics": ("exact_match", "loss")})
+    found = evaluate(asked, _rows(40), answer=_tuned_is_right, score=score, folder=Path())
+    assert [result.metric.name for result in found.results] == ["exact_match"]
+    assert found.notes == ("loss: not measured, this backend gives no log-probabilities",)
+
+
+def test_a_base_that_cannot_be_asked_leaves_the_tuned_model_measured_alone_and_says_why() -> None:
+    def answer(chats: Sequence[Sequence[ChatMessage]], tuned: bool) -> list[Completion]:
+        if not tuned:
+            raise Unsupported("no deployment is known that answers for the base", fix="name one")
+        return _tuned_is_right(chats, tuned)
+
+    seen: list[tuple[int, int]] = []
+    asked = Evaluate.model_validate({"metrics": ("exact_match",)})
+    found = evaluate(
+        asked, _rows(40), answer=answer, folder=Path(), on_progress=lambda *told: seen.append(told)
+    )
+    assert found.result("exact_match").base is None
+    assert found.result("exact_match").tuned.value == 1
+    assert found.notes == (
+        "the base was not asked: no deployment is known that answers for the base; name one",
+    )
+    assert seen[-1] == (40, 40)
 
 
 def test_slower_is_worse() -> None:
