@@ -171,7 +171,11 @@ def test_a_base_that_cannot_be_asked_leaves_the_tuned_model_measured_alone_and_s
     seen: list[tuple[int, int]] = []
     asked = Evaluate.model_validate({"metrics": ("exact_match",)})
     found = evaluate(
-        asked, _rows(40), answer=answer, folder=Path(), on_progress=lambda *told: seen.append(told)
+        asked,
+        _rows(40),
+        answer=answer,
+        folder=Path(),
+        on_progress=lambda done, total: seen.append((done, total)),
     )
     assert found.result("exact_match").base is None
     assert found.result("exact_match").tuned.value == 1
