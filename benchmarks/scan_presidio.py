@@ -176,9 +176,7 @@ def main() -> None:
     judge(rows, other, 1)
     for kind, texts in (("its own", [row["full_text"] for row in rows]), ("MTS-Dialog", dialogues(folder))):
         mine, theirs = speed(texts, ours), speed(texts[:: max(len(texts) // 100, 1)], other)
-        print(
-            f"speed, {kind}: Tunegate {mine:.2f} MB/s, Presidio {theirs:.3f}, {mine / theirs:.0f} times"
-        )
+        print(f"speed, {kind}: Tunegate {mine:.2f} MB/s, Presidio {theirs:.3f}, {mine / theirs:.0f} times")
 
 
 def dialogues(folder: Path) -> list[str]:
