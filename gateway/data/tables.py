@@ -130,12 +130,39 @@ def read_parquet(file: BinaryIO, on_row: Callable[[float], None]) -> Iterator[Ra
     total: int = table.metadata.num_rows
     number = 0
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-        for row in cast("list[dict[str, Any]]", batch.to_pylist()):
+        for row in _rows(batch):
             number += 1
             value = {name: plain(item) for name, item in row.items()}
             size = _text_bytes(value)
             yield RawRecord(number, size, value, "line_too_long" if size > MAX_LINE_BYTES else None)
         on_row(number / total)
+
+
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    """A batch as Python values. Python's times have microseconds; finer ones of a column are cut to them.
+
+    Raises:
+        pyarrow.ArrowInvalid: a finer time within a list or structure; its own error would quote the value.
+    """
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+
+    arrow = cast("Any", pyarrow)
+    coarse = arrow.schema([field.with_type(_coarse(arrow, field.type)) for field in batch.schema])
+    try:
+        return batch.cast(coarse, safe=False).to_pylist()
+    except ValueError as error:
+        if isinstance(error, arrow.ArrowException):
+            raise
+        raise arrow.ArrowInvalid("a value that Python cannot hold") from None
+
+
+def _coarse(arrow: Any, kind: Any) -> Any:
+    """The same kind of time in microseconds, where it is in nanoseconds; else the kind itself."""
+    if getattr(kind, "unit", None) != "ns":
+        return kind
+    if arrow.types.is_timestamp(kind):
+        return arrow.timestamp("us", tz=kind.tz)
+    return arrow.time64("us") if arrow.types.is_time64(kind) else arrow.duration("us")
 
 
 def parquet_header(path: Path) -> list[str]:

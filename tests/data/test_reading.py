@@ -257,6 +257,29 @@ def test_pairs_and_chats_need_their_own_task(tmp_path: Path) -> None:
     assert "preference pairs" in refused(tmp_path, task="dpo").message
 
 
+def test_parquet_times_in_nanoseconds_are_read_and_nested_ones_refused_without_their_value(
+    tmp_path: Path,
+) -> None:
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+
+    arrow: Any = pyarrow
+    moment = 1_700_000_000_123_456_789
+    values: dict[str, list[Any]] = {
+        "q": ["a", "b"],
+        "a": ["x", "y"],
+        "at": arrow.array([moment, 1], type=arrow.timestamp("ns", "UTC")),
+    }
+    parquet(tmp_path / "rows.parquet", values)
+    columns = {"prompt": "q", "completion": "a"}
+    assert len(rows(opened(tmp_path, train="rows.parquet", columns=columns))) == 2
+    inner = arrow.list_(arrow.timestamp("ns"))
+    parquet(tmp_path / "deep.parquet", {**values, "at": arrow.array([[moment], []], type=inner)})
+    with pytest.raises(DataError) as caught:
+        rows(opened(tmp_path, train="deep.parquet", columns=columns))
+    assert "deep.parquet" in str(caught.value.place)
+    assert str(moment)[:6] not in str(caught.value)
+
+
 def test_parquet_rows_with_nulls_nans_bytes_and_nested_turns(tmp_path: Path) -> None:
     values: dict[str, list[Any]] = {
         "q": ["one", None, "three", "four"],
