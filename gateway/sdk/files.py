@@ -20,7 +20,12 @@ HELD_OUT = "held-out.jsonl"
 
 def write_file(rooms: Rooms, job: Job, spec: JobSpec, file: ProviderFile) -> Path:
     """One of the job's files. The data is read and split once, for all of them: the others are written
-    with the first, and are found here when they are asked for."""
+    with the first, and are found here when they are asked for.
+
+    Raises:
+        DataError: the data is no longer what was planned. A file's own hash would not show it: rows that
+            are held out are in none, and a managed backend is asked them all the same.
+    """
     from gateway.data import SplitFile, assign_splits, open_dataset, write_splits
 
     folder = job.folder / "data"
@@ -29,6 +34,12 @@ def write_file(rooms: Rooms, job: Job, spec: JobSpec, file: ProviderFile) -> Pat
         return path
     dataset = open_dataset(spec.data, spec.folder, task=spec.task)
     assignment = assign_splits(dataset, spec.data)
+    if assignment.hash != rooms.store.plan(job.id)["data"]["hash"]:
+        raise DataError(
+            "the data is no longer what was planned: it changed since",
+            place=job.id,
+            fix="plan and run again",
+        )
     backend = rooms.backend(job.backend)
     files: dict[Split, SplitFile] = {
         each.split: SplitFile(folder / each.name, backend.convert(each.format), each.format)
