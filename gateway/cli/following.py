@@ -27,10 +27,14 @@ def watched() -> Generator[Callable[[JobHandle], None]]:
         *columns, TextColumn("{task.fields[detail]}"), console=err, disable=not err.is_terminal
     ) as bar:
         task = bar.add_task("planned", total=None, detail="")
-        said = ""
+        said = trouble = ""
 
         def show(current: JobHandle) -> None:
-            nonlocal said
+            nonlocal said, trouble
+            now = "" if current.state.final or not current.error else str(current.error.get("message", ""))
+            if now and now != trouble:
+                err.print(f"{current.id}  {now}; trying again", highlight=False, markup=False, soft_wrap=True)
+            trouble = now
             if current.doing != said and not err.is_terminal:
                 err.print(f"{current.id}  {current.doing}", highlight=False, markup=False, soft_wrap=True)
             said = current.doing

@@ -6,6 +6,7 @@ YAML 1.2: `no` is a string and `1e-4` a number.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,6 +20,7 @@ from gateway.core.errors import SpecError, SpecProblem
 from gateway.core.spec import JobSpec
 
 _Path = tuple[str | int, ...]
+_DATA_ENDINGS = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz"})
 
 
 def load_spec(path: str | Path) -> JobSpec:
@@ -29,6 +31,8 @@ def load_spec(path: str | Path) -> JobSpec:
             language. `problems` lists everything wrong, each with its line.
     """
     path = Path(path)
+    if _DATA_ENDINGS & {ending.lower() for ending in path.suffixes}:
+        raise _is_data(str(path))
     return parse_spec(_read(path), place=str(path)).at(path.absolute().parent)
 
 
@@ -47,6 +51,8 @@ def parse_spec(text: str, *, place: str = "spec") -> JobSpec:
             place=place,
             fix="write one with `tunegate init`, or see `tunegate spec schema`",
         )
+    if tree and not set(_keys_at(JobSpec, ())) & {str(key) for key in tree}:  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        raise _is_data(place)
     return check_spec(_plain(tree), place=place, tree=tree)
 
 
@@ -95,10 +101,20 @@ def problems_of(
     return tuple(sorted(problems.values(), key=lambda p: (p.line or 0, p.path)))
 
 
+def _is_data(place: str) -> SpecError:
+    """Said of a file that is no spec at all, such as rows: nothing of it is quoted."""
+    return SpecError(
+        "this is no spec: it has none of a spec's keys",
+        place=place,
+        fix="to write a spec for a file of rows: `tunegate init --data FILE`",
+    )
+
+
 def _syntax_problem(error: Any) -> SpecProblem:
-    """Where the YAML parser stopped; its message names tokens, not values."""
+    """Where the YAML parser stopped. What it names in quotes may stand in the file, so it is left out."""
     line = error.problem_mark.line + 1 if error.problem_mark else None
-    return SpecProblem("(file)", str(error.problem or "not valid YAML"), line=line)
+    said = re.sub(r"(['\"]).*\1", "…", str(error.problem or "not valid YAML"), flags=re.DOTALL)
+    return SpecProblem("(file)", said, line=line)
 
 
 def _read(path: Path) -> str:

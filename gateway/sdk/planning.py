@@ -126,8 +126,13 @@ def profile_data(
 
 
 def beside(spec: JobSpec) -> dict[str, str]:
-    """What a spec itself puts before a model with every row, and must be scanned like one."""
-    return {"system": spec.data.system} if spec.data.system else {}
+    """What a spec itself says to a provider, and must be scanned like a row: the prompt it puts before a
+    model, and the names it gives a job."""
+    words = {"system": spec.data.system or "", "job": spec.name}
+    for name, options in spec.options.items():
+        if suffix := options.get("suffix"):
+            words[f"options.{name}.suffix"] = str(suffix)
+    return {where: text for where, text in words.items() if text}
 
 
 def models_of(backend: Backend, spec: JobSpec) -> list[ModelFacts]:

@@ -139,3 +139,20 @@ def test_python_and_yaml_are_the_same_model() -> None:
 def test_any_text_is_a_spec_or_a_spec_error(text: str) -> None:
     with contextlib.suppress(SpecError):
         assert isinstance(parse_spec(text), JobSpec)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.jsonl", '{"Margaret Whitfield": 1}'),
+        ("rows.csv", "name,Whitfield\n"),
+        ("job.yaml", '{"Margaret Whitfield": 1}'),
+        ("job.yaml", "a: *Whitfield219\n"),
+        ("job.yaml", "Whitfield: [1, 2\n"),
+    ],
+)
+def test_a_file_that_is_no_spec_is_told_so_and_not_quoted(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / name)
+    assert "Whitfield" not in f"{caught.value} {caught.value.problems} {caught.value.to_json()}"

@@ -184,3 +184,12 @@ def test_the_usual_rules_need_no_warning(planner: User) -> None:
     assert planner.json("plan", "job.yaml")["rules"] == ["baseline", "hipaa"]
     assert "not in force" not in planner.tunegate("plan", "job.yaml").stdout
     assert "not in force" not in planner.tunegate("policy", "check").stderr
+
+
+def test_the_name_a_provider_would_see_is_scanned_like_a_row(user: User) -> None:
+    user.chats("rows.jsonl", easy_rows())
+    spec = "version: 1\nname: {name}\nmodel: nova-micro\ndata: {{train: rows.jsonl, class: public}}\n"
+    user.write("job.yaml", spec.format(name="patient-219-09-9999"))
+    assert user.json("plan", "job.yaml")["data"]["class"]["effective"] != "public"
+    user.write("job.yaml", spec.format(name="tickets"))
+    assert user.json("plan", "job.yaml")["data"]["class"]["effective"] == "public"
