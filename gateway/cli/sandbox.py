@@ -84,8 +84,10 @@ def sandbox(
         hint(f"a sandbox for {', '.join(box.names)} listens at {box.address}: a rehearsal, nothing is billed")
         if command:
             raise typer.Exit(_run(command, box))
+        done = _end_on_signal()
         _say(box)
-        _wait()
+        while not done.wait(1.0):
+            pass
     hint("the sandbox has ended; its state is kept, and the next one goes on with it")
 
 
@@ -108,8 +110,8 @@ def _run(command: list[str], box: Sandbox) -> int:
     return code if code >= 0 else SIGNALLED - code
 
 
-def _wait() -> None:
-    """Until somebody ends this command: with Ctrl-C, or as a service manager does."""
+def _end_on_signal() -> threading.Event:
+    """Set once somebody ends this command: with Ctrl-C, or as a service manager does."""
     done = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -117,8 +119,7 @@ def _wait() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    while not done.wait(1.0):
-        pass
+    return done
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

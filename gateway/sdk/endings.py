@@ -108,6 +108,12 @@ def purge(rooms: Rooms, job: Job) -> Job:
             place=job.id,
             fix=f"end that first: `tunegate jobs undeploy {job.id}`",
         )
+    if job.folder.is_dir() and job.folder.resolve().parent != rooms.settings.jobs_folder.resolve():
+        raise StoreConflict(  # a copied store names the files of the home it was copied from
+            "what this job left lies in another home",
+            place=str(job.folder),
+            fix="purge it there: `tunegate --home FOLDER jobs purge …`",
+        )
     if job.remote is not None:
         backend = rooms.backend_at(job.site)
         with classified(backend):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -145,9 +147,27 @@ def test_records_outlive_their_job(finished: Done, tmp_path: Path) -> None:
     shutil.copytree(finished.user.home, home, ignore=shutil.ignore_patterns("*.lock"))
     user = User(finished.user.folder, home)
     before = _head(user)
+    _adopt(home, finished.user.home)
     user.tunegate("jobs", "purge", finished.shown["id"], "--yes")
+    assert not (home / "jobs" / finished.shown["id"]).exists()
     assert user.json("records", "verify", "--against", before)["ok"]
     assert "training_result" in user.tunegate("records", "show").stdout
+
+
+def test_a_copied_store_deletes_nothing_of_the_home_it_came_from(finished: Done, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(finished.user.home, home, ignore=shutil.ignore_patterns("*.lock"))
+    told = User(finished.user.folder, home).tunegate("jobs", "purge", finished.shown["id"], "--yes", code=6)
+    assert "lies in another home" in told.stderr
+    assert (finished.user.home / "jobs" / finished.shown["id"] / "plan.json").is_file()
+
+
+def _adopt(home: Path, from_home: Path) -> None:
+    """Make a copied store name the files of its own home."""
+    with contextlib.closing(sqlite3.connect(home / "jobs.db")) as store, store:
+        for column in ("folder", "remote", "artifacts"):
+            change = f"UPDATE jobs SET {column} = replace({column}, ?, ?)"
+            store.execute(change, (str(from_home), str(home)))
 
 
 def test_young_records_are_not_pruned_and_old_ones_leave_a_word(officer: User) -> None:
