@@ -49,7 +49,9 @@ def test_at_least_five_candidates_have_verdicts_and_reasons(home: Path) -> None:
     plan = tunegate(home, "plan", str(NOTES / "job.yaml"), "--as-of", "2026-11-22")
     assert len(plan["candidates"]) >= 5
     assert all(candidate["reasons"] for candidate in plan["candidates"])
-    assert {"allowed", "denied", "unavailable"} <= {candidate["verdict"] for candidate in plan["candidates"]}
+    assert {"allowed", "denied", "unsupported"} <= {candidate["verdict"] for candidate in plan["candidates"]}
+    told = {reason["verdict"] for c in plan["candidates"] for reason in c["reasons"]}
+    assert "unavailable" in told  # beside the denial: every reason is listed, whichever comes first
     reasons = " ".join(reason["text"] for c in plan["candidates"] for reason in c["reasons"])
     assert "No BAA with Amazon Bedrock on file" in reasons
     assert "6 January 2027" in reasons
