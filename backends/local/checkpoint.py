@@ -19,25 +19,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from backends.local.network import Network
 from backends.local.run import Run, sync_folder, write_bytes, write_json
 from gateway.core.errors import BackendError
 
 KEEP = 2
 
 
-def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    return {name: value for name, value in model.named_parameters() if value.requires_grad}
-
-
 def save_checkpoint(
     run: Run,
     step: int,
-    model: torch.nn.Module,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     belongs_to: Mapping[str, str],
 ) -> None:
     """Write a checkpoint under a temporary name and give it its own when it is on the disk."""
-    parameters = trainable(model)
+    parameters = network.trainable()
     moments = {
         f"{name}.{key}": value
         for name, parameter in parameters.items()
@@ -63,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, belongs_to: Mapping[str, str]
+    run: Run, network: Network, optimizer: torch.optim.Optimizer, belongs_to: Mapping[str, str]
 ) -> int:
     """Put the last good checkpoint into model and optimizer.
 
@@ -86,19 +83,19 @@ def load_checkpoint(
                 place=str(folder),
                 fix="start a new job; this one cannot be continued",
             )
-        _restore(model, optimizer, tensors)
+        _restore(network, optimizer, tensors)
         return int(manifest["step"])
     return 0
 
 
 def _restore(
-    model: torch.nn.Module,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, Mapping[str, torch.Tensor]],
 ) -> None:
     moments = tensors["optimizer.safetensors"]
     with torch.no_grad():
-        for name, parameter in trainable(model).items():
+        for name, parameter in network.trainable().items():
             parameter.copy_(tensors["adapter.safetensors"][name])
             optimizer.state[parameter] = {
                 # torch keeps the step count on the CPU and the moments beside the parameter

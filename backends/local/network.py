@@ -1,23 +1,97 @@
-"""What is trained: a frozen base with a LoRA adapter on it, and the loss over the trained tokens."""
+"""What is trained: a base, what the method makes of it, and the losses of its tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from backends.local import models
-from backends.local.examples import Example, padded
+from backends.local.batches import Batch
+from backends.local.losses import token_losses
 from backends.local.quiet import while_peft_wraps
 from backends.local.render import IGNORE
 from gateway.core.errors import BackendError, Unsupported
 
 SMALL_ON_CPU = 100_000_000  # below, casting to bf16 and back costs a CPU more than it saves
-Loss = Callable[[Sequence[Example]], Tensor]  # summed over the trained tokens of some rows
+
+
+@dataclass(slots=True)
+class Network:
+    """A model in training.
+
+    Attributes:
+        model: the module as its method made it (PEFT's, or the base itself).
+        plain_head: logits are one linear layer on the last hidden state, and nothing else. Then they
+            are made only where a token is trained: for a vocabulary of 128,000 they would otherwise
+            outweigh everything.
+    """
+
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+    plain_head: bool = False
+
+    @classmethod
+    def load(cls, folder: Path, body: Mapping[str, Any], tokenizer: Any, device: torch.device) -> Network:
+        """The base in a folder, ready to be trained with the method of a run's body.
+
+        Raises:
+            Unsupported: tokenizer and weights do not belong together.
+            BackendError: the method has nothing to work on.
+        """
+        name = body["model"]["name"]
+        dtype = precision(body["precision"], device, folder)
+        base = _load_base(folder, dtype, device)
+        _refuse_foreign_tokenizer(base, tokenizer, name)
+        network = cls(_with_adapter(base, body, name), device, dtype)
+        network.plain_head = network._has_plain_head()
+        network.model.train()
+        return network
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def token_losses(self, batch: Batch) -> Tensor:
+        """Negative log-probability in nats at each trained position of a batch, in order, shape N."""
+        at = batch.labels_B_T != IGNORE
+        with self._autocast():
+            logits = self._head_logits(batch, at) if self.plain_head else self._model_logits(batch, at)
+        return token_losses(logits, batch.labels_B_T[at])
+
+    def save(self, folder: Path) -> str:
+        """Write what was trained as safetensors, in PEFT's format.
+
+        Returns:
+            The name of the file with the weights.
+        """
+        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        return "adapter_model.safetensors"
+
+    def _head_logits(self, batch: Batch, at: Tensor) -> Tensor:
+        causal = self.model.get_base_model()
+        hidden = causal.get_decoder()(input_ids=batch.ids_B_T, use_cache=False).last_hidden_state
+        return causal.get_output_embeddings()(hidden[at])
+
+    def _model_logits(self, batch: Batch, at: Tensor) -> Tensor:
+        return self.model(input_ids=batch.ids_B_T, use_cache=False).logits[at]
+
+    def _has_plain_head(self) -> bool:
+        """Asked of the model itself: one that scales or caps its logits makes them on its own."""
+        ids = torch.arange(8, device=self.device)[None]
+        batch = Batch(ids, ids)
+        everywhere = torch.ones_like(ids, dtype=torch.bool)
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            ours, its = self._head_logits(batch, everywhere), self._model_logits(batch, everywhere)
+        return torch.allclose(ours, its, atol=1e-4)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
 def precision(asked: str, device: torch.device, folder: Path) -> torch.dtype:
@@ -33,8 +107,8 @@ def precision(asked: str, device: torch.device, folder: Path) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """The base, frozen. No code that came with it is run, and no pickle is read."""
+def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """The base as it is. No code that came with it is run, and no pickle is read."""
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
@@ -44,7 +118,7 @@ def load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     return model.to(device)
 
 
-def refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
+def _refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
     """A token the base has no row for would end training in the middle, deep inside a kernel.
 
     Raises:
@@ -60,7 +134,7 @@ def refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
         )
 
 
-def with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
+def _with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
     """LoRA on every linear layer but the output, in fp32 whatever the base has."""
     from peft import LoraConfig, get_peft_model
 
@@ -82,39 +156,3 @@ def with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
         raise BackendError(
             "this base has no linear layers that LoRA could be put on", backend="local", place=name
         ) from None
-
-
-def loss_function(model: Any, example: Example, device: torch.device, dtype: torch.dtype) -> Loss:
-    """Summed loss over the trained tokens of some rows.
-
-    Logits are made only where a token is trained: for a vocabulary of 128,000 they would otherwise
-    outweigh everything else. That is right for a model whose head is one plain layer on its last
-    hidden state; the probe asks, and a model that does more (scales, caps) makes its own logits.
-    """
-    causal = model.get_base_model()
-    decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-
-    def hidden_at(ids_B_T: Tensor, at: Tensor) -> Tensor:
-        return head(decoder(input_ids=ids_B_T, use_cache=False).last_hidden_state[:, :-1][at])
-
-    def logits_at(ids_B_T: Tensor, at: Tensor) -> Tensor:
-        return model(input_ids=ids_B_T, use_cache=False).logits[:, :-1][at]
-
-    def autocast() -> torch.autocast:
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
-
-    ids, _ = padded([Example(example.ids_T[:64], example.labels_T[:64])], device)
-    everywhere = torch.ones_like(ids[:, 1:], dtype=torch.bool)
-    model.eval()
-    with torch.no_grad(), autocast():
-        plain = torch.allclose(hidden_at(ids, everywhere), logits_at(ids, everywhere), atol=1e-4)
-    trained_logits = hidden_at if plain else logits_at
-
-    def loss(rows: Sequence[Example]) -> Tensor:
-        ids_B_T, labels_B_T = padded(rows, device)
-        at = labels_B_T[:, 1:] != IGNORE
-        with autocast():
-            logits = trained_logits(ids_B_T, at)
-        return cross_entropy(logits.float(), labels_B_T[:, 1:][at], reduction="sum")
-
-    return loss

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backends.local.backend import LocalBackend
+from backends.local.loop import train
 from backends.local.render import Template
-from backends.local.train import train
 from backends.registry import facts
 from gateway.core.errors import BackendError, NotFound, Rejected
 from gateway.core.job import ChatMessage, RemoteRef

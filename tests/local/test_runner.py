@@ -15,8 +15,9 @@ import pytest
 from backends.base import Handover
 from backends.local import supervisor
 from backends.local.backend import LocalBackend
+from backends.local.loop import train
 from backends.local.run import Run
-from backends.local.train import main, train
+from backends.local.train import main
 from gateway.core.errors import BackendError, DataError, NotFound, Rejected
 from gateway.core.job import RemoteRef
 from tests.local.conftest import Bench, metrics, rows, until

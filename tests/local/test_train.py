@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from backends.local import checkpoint
+from backends.local.loop import Interrupted, train
 from backends.local.render import IGNORE, Template
 from backends.local.run import Run
-from backends.local.train import Interrupted, failure_of, train
+from backends.local.train import failure_of
 from gateway.core.errors import BackendError, DataError, Unsupported
 from tests.local.conftest import Bench, make_base, rows
 
