@@ -46,11 +46,21 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What a job that outlives its caller must know: the command to run when training has ended."""
+    """What a job that outlives its caller must know.
+
+    Attributes:
+        when_done: the command to run when training has ended.
+        team: whose job it is.
+        slots: jobs that may train at once where this one does; None for the backend's own choice.
+        per_team: how many of those may be one team's; None for any number.
+    """
 
     job_id: str
     folder: Path
     when_done: tuple[str, ...] = ()
+    team: str = "default"
+    slots: int | None = None
+    per_team: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +15,10 @@ from filelock import FileLock
 
 from backends.base import Backend, Handover, ProxyCounter, Staged
 from backends.local import models, supervisor, wire
-from backends.local.environment import cpu_threads
+from backends.local.environment import cpu_threads, gpu_cards
 from backends.local.files import sha256_of
 from backends.local.infer import Inference
+from backends.local.queue import Queue
 from backends.local.render import Template, TemplateCounter
 from backends.local.run import Run, State, write_json
 from gateway.core.errors import BackendError, DataError, NotFound, Rejected, Unsupported
@@ -125,13 +125,13 @@ class LocalBackend(Backend):
 
     def machines(self) -> tuple[Machine, ...]:
         """This machine: its cores and memory, and its GPUs as `nvidia-smi` tells them."""
-        gpu, count, gpu_memory_gib = _gpus()
+        cards = gpu_cards()
         return (
             Machine(
                 name=MACHINE,
-                gpu=gpu,
-                gpus=count,
-                gpu_memory_gib=gpu_memory_gib,
+                gpu=cards[0][0] if cards else None,
+                gpus=len(cards),
+                gpu_memory_gib=min((memory for _, memory in cards), default=0.0),
                 cpu_cores=cpu_threads(),
                 memory_gib=psutil.virtual_memory().total / 2**30,
             ),
@@ -191,8 +191,12 @@ class LocalBackend(Backend):
                         "job_id": handover.job_id,
                         "folder": str(handover.folder.absolute()),
                         "when_done": list(handover.when_done),
+                        "team": handover.team,
+                        "slots": handover.slots,
+                        "per_team": handover.per_team,
                     },
                 )
+                Queue(self.home).enter(Run(folder), handover.team)
                 write_json(pointer, {"folder": str(folder)})
             ref = self._ref(pointer)
             self._revive(Run(Path(ref.id)))
@@ -321,18 +325,3 @@ class LocalBackend(Backend):
             state = "cancelling"
         detail = {name: value for name in ("code", "fix") if (value := getattr(status, name))}
         return Snapshot(state, status.state, datetime.now(UTC), status.message, run.progress(), detail=detail)
-
-
-def _gpus() -> tuple[str | None, int, float]:
-    """Name, number and memory in GiB of the GPUs of this machine; none where no driver answers."""
-    if shutil.which("nvidia-smi") is None:
-        return None, 0, 0.0
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        lines = subprocess.run(
-            query, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.splitlines()
-        cards = [line.rsplit(",", 1) for line in lines if line.strip()]
-        return cards[0][0].strip(), len(cards), min(float(memory) for _, memory in cards) / 1024
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None, 0, 0.0

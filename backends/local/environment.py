@@ -7,6 +7,9 @@ anything; it hands on.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Sequence
 
 _MAY_PASS = (
     "PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT",
@@ -26,14 +29,19 @@ OFFLINE = {
 }
 
 
-def for_training() -> dict[str, str]:
-    """The environment of the training process: offline, without telemetry, without secrets."""
+def for_training(gpus: Sequence[str] = ()) -> dict[str, str]:
+    """The environment of the training process: offline, without telemetry, without secrets.
+
+    Args:
+        gpus: numbers of the GPUs it may see; empty leaves it as it is.
+    """
     ours = {
         name: value
         for name, value in os.environ.items()
         if name in _MAY_PASS or name.startswith(_MAY_PASS_BY_PREFIX)
     }
-    return {**ours, **OFFLINE}
+    seen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+    return {**ours, **OFFLINE, **seen}
 
 
 def for_supervisor() -> dict[str, str]:
@@ -49,3 +57,26 @@ def cpu_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def gpu_cards() -> list[tuple[str, float]]:
+    """Name and memory in GiB of each GPU of this machine, in its own order; none where no driver answers."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(
+            query, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.splitlines()
+        cards = [line.rsplit(",", 1) for line in lines if line.strip()]
+        return [(name.strip(), float(memory) / 1024) for name, memory in cards]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+
+
+def gpu_numbers() -> tuple[str, ...]:
+    """The GPUs this process may use, as CUDA names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(number.strip() for number in visible.split(",") if number.strip() not in ("", "-1"))
+    return tuple(str(number) for number in range(len(gpu_cards())))

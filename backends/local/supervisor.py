@@ -1,14 +1,13 @@
 """Sees one run through, whoever started it may die: `python -m backends.local.supervisor RUN_DIR`.
 
-Starts training, starts it again after a crash, ends it when asked to, and when a final status is
-there runs the command that was handed over (the gateway's evaluation step). One per run: it holds
-the run's lock. It may itself be killed; the next look at the run starts another, which waits for
-the training process that is still there.
+Waits for its turn on this machine, starts training, starts it again after a crash, ends it when asked
+to, and when a final status is there runs the command that was handed over (the gateway's evaluation
+step). One per run: it holds the run's lock. It may itself be killed; the next look at the run starts
+another, which waits for the training process that is still there.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from types import FrameType
 
 from filelock import Timeout
 
-from backends.local.environment import for_supervisor, for_training
-from backends.local.run import Run
+from backends.local.environment import for_supervisor, for_training, gpu_numbers
+from backends.local.queue import Limits, Queue, Turn, Waiting
+from backends.local.run import Run, read_json
 from gateway.core.process import no_core_dumps
 
 MAX_RESTARTS = 2
@@ -49,25 +49,22 @@ class Supervisor:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._handed = read_json(run.folder / "handover.json") or {"when_done": ()}
         self._shutdown = False
+        self._queue = Queue(Path(run.config["home"]))
+        self._turn: Turn | None = None
 
     def see_through(self) -> None:
         """Until the run is final, paused, or this machine shuts down."""
         self._wait_for_orphan()
         restarts = 0
-        while not self.run.status.final:
-            if self.run.wanted == "cancel":
-                return self._end_cancelled()
+        while not (self.run.status.final or self._stopped()):
+            if self._turn is None:
+                self._turn = self._wait_for_turn()
+                continue  # somebody may have asked for something meanwhile
             code = self.train_once()
-            if self.run.status.final:
+            if self.run.status.final or self._stopped():
                 break
-            if self._shutdown:
-                return None  # whoever looks next starts a supervisor again
-            if self.run.wanted == "pause":
-                self.run.set_status("paused")
-                return self.run.event("info", "paused", "training is paused; `tunegate jobs resume` goes on")
-            if self.run.wanted == "cancel":
-                return self._end_cancelled()
             if restarts == MAX_RESTARTS:
                 self._give_up(code)
                 break
@@ -79,7 +76,9 @@ class Supervisor:
                 code=code,
                 restart=restarts,
             )
-        return self._hand_over()
+        if self.run.status.final:
+            self._hand_over()
+            self._queue.leave(self.run)
 
     def train_once(self) -> int:
         """Start training and watch it; returns its exit code (negative: killed by that signal)."""
@@ -89,8 +88,9 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=for_training(),
+                env=for_training(self._gpus()),
                 cwd=self.run.folder,
+                pass_fds=self._turn.descriptors if self._turn else (),  # so that it holds them, too
             )
         asked_at: float | None = None
         while (code := process.poll()) is None:
@@ -112,10 +112,40 @@ class Supervisor:
             if self.run.wanted and (process := self.run.process("train")):
                 process.terminate()
 
-    def _end_cancelled(self) -> None:
-        self.run.event("info", "cancelled", "training was cancelled")
-        self.run.set_status("cancelled")
-        self._hand_over()
+    def _wait_for_turn(self) -> Turn | None:
+        """Until this machine has room for the run; None when it is asked to end instead."""
+        self._queue.enter(self.run, self._handed.get("team", "default"))
+        limits = Limits(_slots(self._handed.get("slots")), self._handed.get("per_team"))
+        told: Waiting | None = None
+        while not (self._shutdown or self.run.wanted):
+            found = self._queue.take(self.run, limits)
+            if isinstance(found, Turn):
+                return found
+            if found != told:
+                self.run.set_status("queued", message=str(found))
+                self.run.event("info", "waiting", str(found), ahead=found.ahead)
+                told = found
+            time.sleep(5 * POLL_S)
+        return None
+
+    def _stopped(self) -> bool:
+        """Whether somebody asked this run to end or rest; what they asked is done."""
+        if self._shutdown:
+            return True  # unfinished; whoever looks next starts a supervisor again
+        if self.run.wanted == "cancel":
+            self.run.event("info", "cancelled", "training was cancelled")
+            self.run.set_status("cancelled")
+            return True
+        if self.run.wanted == "pause":
+            self._queue.leave(self.run)
+            self.run.set_status("paused")
+            self.run.event("info", "paused", "training is paused; `tunegate jobs resume` goes on")
+            return True
+        return False
+
+    def _gpus(self) -> tuple[str, ...]:
+        slots = self._turn.slots if self._turn else ()
+        return tuple(slot.removeprefix("gpu-") for slot in slots if slot.startswith("gpu-"))
 
     def _give_up(self, code: int) -> None:
         memory = "; the machine may be short of memory" if code == -signal.SIGKILL else ""
@@ -126,22 +156,28 @@ class Supervisor:
 
     def _hand_over(self) -> None:
         """Run what the gateway asked to be run at the end; how that goes is its own business."""
-        handed = json.loads((self.run.folder / "handover.json").read_bytes())
-        if not handed["when_done"]:
+        if not self._handed["when_done"]:
             return
         with (self.run.folder / "handover.log").open("ab") as log:
             subprocess.run(
-                handed["when_done"],
+                self._handed["when_done"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=handed["folder"],
+                cwd=self._handed["folder"],
                 check=False,
             )
 
     def shut_down(self, signum: int, frame: FrameType | None) -> None:
         """The machine goes down: let training write a checkpoint, and leave the run unfinished."""
         self._shutdown = True
+
+
+def _slots(asked: int | None) -> tuple[str, ...]:
+    """One for each GPU; without any as many as were asked for, else one: two runs on the same cores
+    each take twice as long."""
+    gpus = tuple(f"gpu-{number}" for number in gpu_numbers())
+    return gpus[:asked] if gpus else tuple(f"cpu-{number}" for number in range(asked or 1))
 
 
 def _how(code: int) -> str:
