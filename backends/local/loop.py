@@ -105,17 +105,38 @@ def prepare(run: Run) -> Setup:
     """Rows, network, objective and optimizer, all seeded."""
     config = run.config
     body = config["body"]
-    torch.set_num_threads(body.get("threads") or cpu_threads())
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Deterministic mode also fills every fresh tensor, to find bugs of torch's own: a tenth of a small step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
+    settle(body)
     folder = models.ensure(body["model"]["id"], Path(config["home"]), _tell_building(run))
     template = Template.load(folder, body["model"]["name"])
     items = tokenise(run, "train", template)
     validation = tokenise(run, "validation", template) if "validation" in config["files"] else ()
 
+    belongs_to = {
+        "configuration": canonical_sha256(body),
+        "data": config["files"]["train"]["sha256"],
+        "base": models.revision(folder),
+    }
+    return assemble(body, folder, template, items, validation, belongs_to)
+
+
+def settle(body: Mapping[str, Any]) -> None:
+    """This process computes with the body's threads, and the same twice."""
+    torch.set_num_threads(body.get("threads") or cpu_threads())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Deterministic mode also fills every fresh tensor, to find bugs of torch's own: a tenth of a small step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def assemble(
+    body: Mapping[str, Any],
+    folder: Path,
+    template: Template,
+    items: Sequence[Item],
+    validation: Sequence[Item] = (),
+    belongs_to: Mapping[str, str] | None = None,
+) -> Setup:
+    """Network, objective and optimizer around some rows, seeded; `folder` holds the base."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(body["seed"])  # pyright: ignore[reportUnknownMemberType]
     network = Network.load(folder, body, template.tokenizer, device)
     return Setup(
@@ -126,11 +147,7 @@ def prepare(run: Run) -> Setup:
         network=network,
         objective=objective(body["task"], network),
         optimizer=torch.optim.AdamW(network.trainable().values(), lr=0.0, weight_decay=0.0),
-        belongs_to={
-            "configuration": canonical_sha256(body),
-            "data": config["files"]["train"]["sha256"],
-            "base": models.revision(folder),
-        },
+        belongs_to=belongs_to or {},
     )
 
 
