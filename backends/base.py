@@ -259,6 +259,11 @@ class Backend(ABC):
         """Pieces of one answer as they come; the default gives the whole answer at once."""
         yield self.complete(model_ref, [messages], max_output_tokens=max_output_tokens)[0].text
 
+    def untuned(self, model_ref: str, base: str) -> str:
+        """What to ask to compare the tuned model `model_ref` with what it was: the base's own name, or a
+        reference to the base exactly as the tuned model holds it. No network."""
+        return base
+
     def score(
         self, model_ref: str, examples: Sequence[tuple[Sequence[Message], Message]]
     ) -> tuple[Score, ...]:

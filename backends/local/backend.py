@@ -18,7 +18,9 @@ from backends.local import models, supervisor, wire
 from backends.local.environment import cpu_threads, gpu_cards
 from backends.local.files import sha256_of
 from backends.local.infer import Inference
+from backends.local.loaded import Weights, untuned, weights_of
 from backends.local.queue import Queue
+from backends.local.options import LocalOptions
 from backends.local.render import Template, TemplateCounter
 from backends.local.run import Run, State, write_json
 from gateway.core.errors import BackendError, DataError, NotFound, Rejected, Unsupported
@@ -38,7 +40,8 @@ from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
 MACHINE = "this-machine"
-ADAPTER = "local:"  # callable ids of adapters: local:<folder>
+ADAPTER = "local:"  # callable ids of what runs left: local:<folder>
+UNTUNED = "local-base:"  # what that was tuned from: local-base:<folder>
 _OBSERVED: dict[State, ObservedState] = {
     "queued": "queued",
     "preparing": "running",
@@ -55,6 +58,7 @@ class LocalBackend(Backend):
 
     dispatches: ClassVar[bool] = True
     continues: ClassVar[bool] = True
+    options = LocalOptions
 
     def __init__(self, facts: Facts, home: Path) -> None:
         super().__init__(facts, home)
@@ -271,24 +275,29 @@ class LocalBackend(Backend):
     def complete(
         self, model_ref: str, batch: Sequence[Sequence[ChatMessage]], *, max_output_tokens: int
     ) -> tuple[Completion, ...]:
-        return self._inference.complete(*self._weights(model_ref), batch, max_output_tokens)
+        return self._inference.complete(self._weights(model_ref), batch, max_output_tokens)
 
     def stream(
         self, model_ref: str, messages: Sequence[ChatMessage], *, max_output_tokens: int
     ) -> Iterator[str]:
-        return self._inference.stream(*self._weights(model_ref), messages, max_output_tokens)
+        return self._inference.stream(self._weights(model_ref), messages, max_output_tokens)
 
     def score(
         self, model_ref: str, examples: Sequence[tuple[Sequence[Message], Message]]
     ) -> tuple[Score, ...]:
-        return self._inference.score(*self._weights(model_ref), examples)
+        return self._inference.score(self._weights(model_ref), examples)
 
-    def _weights(self, model_ref: str) -> tuple[str, Path | None]:
-        """Base model id and adapter folder that a reference means."""
+    def untuned(self, model_ref: str, base: str) -> str:
+        """The base as the tuned model has it under itself: the same revision, in as many bits."""
+        return model_ref.replace(ADAPTER, UNTUNED, 1)
+
+    def _weights(self, model_ref: str) -> Weights:
+        """What a reference means: what a run left, what that was tuned from, or a model's name."""
         if model_ref.startswith(ADAPTER):
-            adapter = Path(model_ref.removeprefix(ADAPTER))
-            return models.base_of(adapter), adapter
-        return self._model(model_ref).id, None
+            return weights_of(Path(model_ref.removeprefix(ADAPTER)))
+        if model_ref.startswith(UNTUNED):
+            return untuned(Path(model_ref.removeprefix(UNTUNED)))
+        return Weights(self._model(model_ref).id)
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -139,13 +139,15 @@ class ChatMessage:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """An answer. Tokens as the backend counted them (None when it did not). `latency_s` is the time to
-    the whole answer; where answers are made in batches, its even share of its batch's time."""
+    the whole answer; where answers are made in batches, its even share of its batch's time.
+    `cut_tokens` is how many tokens of the prompt's middle were left out because the model takes no more."""
 
     text: str
     latency_s: float
     input_tokens: int | None = None
     output_tokens: int | None = None
     finish: Literal["stop", "length", "other"] = "stop"
+    cut_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
