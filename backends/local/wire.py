@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.ledger import Ledger
+from backends.local import options
 from gateway.core.facts import ModelFacts
 from gateway.core.plan import CandidateKey, Fit, ProviderFile, ProviderRequest, Translation
 from gateway.core.rows import Converted, DataProfile, Row
@@ -75,6 +76,7 @@ def translate(
         "micro_batch_tokens": _micro_batch_tokens(choices, training["max_length"]),
         "checkpointing": bool(_choice(choices, "checkpointing", False)),
         "threads": _choice(choices, "threads", None),
+        **_machine(spec, target, choices, ledger),
     }
     _rest(spec, target, model, ledger)
     return Translation((ProviderRequest("train", body),), _files(profile), ledger.close())
@@ -181,6 +183,16 @@ def _micro_batch_tokens(choices: _Choices, max_length: int) -> int:
     return max(asked, max_length)
 
 
+def _machine(spec: JobSpec, target: CandidateKey, choices: _Choices, ledger: Ledger) -> dict[str, Any]:
+    """How the machine sees the run through: what was asked for, else what fits."""
+    asked = options.read(spec, target.backend, ledger)
+    return {
+        **asked.model_dump(),
+        "processes": asked.processes or _choice(choices, "processes", 1),
+        "sharded": bool(_choice(choices, "sharded", False) if asked.sharded is None else asked.sharded),
+    }
+
+
 def _rest(spec: JobSpec, target: CandidateKey, model: ModelFacts, ledger: Ledger) -> None:
     """The fields that decide where and whether, not how."""
     if len(spec.model) == 1:
@@ -189,8 +201,6 @@ def _rest(spec: JobSpec, target: CandidateKey, model: ModelFacts, ledger: Ledger
         ledger.changed("model", target.model, "this candidate of those named")
     ledger.kept("data.train", "as canonical JSON Lines, on this machine")
     ledger.kept("data.too_long", "the longest untrained stretch loses its middle, or the row is refused")
-    if spec.options.get(target.backend):
-        ledger.refused(f"options.{target.backend}", "the local runner has no options")
     for path in ("version", "name", "team", "data", "evaluate", "route", "serving"):
         ledger.kept(path, _OURS)
     ledger.kept("options", "for other backends")
