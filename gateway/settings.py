@@ -19,6 +19,10 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [uploads]
     keep = true                             # leave training files at the backend; default: deleted at the end
 
+    [local]                                 # how many jobs may train on this machine at once
+    slots = 2                               # default: one for each GPU; without a GPU, one
+    per_team = 1                            # of those, at most so many of one team
+
     [options.vertex]                        # defaults for `options.<backend>` of every spec
     project = "my-project"
 
@@ -90,6 +94,14 @@ class Budgets:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """Jobs that may train on this machine at once, and of one team; None: one for each GPU, any number."""
+
+    slots: int | None = None
+    per_team: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Signing:
     """What signs records, as `gateway.records.keys` names keys (empty: the home folder's own), and the
     variable that may hold a key's passphrase."""
@@ -117,6 +129,7 @@ class Settings:
     prices: Entered = field(default_factory=Entered)
     keep_years: int = KEEP_YEARS
     keep_uploads: bool = False
+    turns: Turns = field(default_factory=Turns)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @property
@@ -144,6 +157,11 @@ class _Policy(_Table):
 
 class _Uploads(_Table):
     keep: bool = False
+
+
+class _Local(_Table):
+    slots: int | None = Field(default=None, ge=1, le=1024)
+    per_team: int | None = Field(default=None, ge=1)
 
 
 class _Budgets(_Table):
@@ -176,6 +194,7 @@ class _File(_Table):
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
     uploads: _Uploads = _Uploads()
+    local: _Local = _Local()
     options: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     attestations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     prices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
@@ -213,6 +232,7 @@ def load_settings(
         prices=_prices(file, table),
         keep_years=table.records.keep_years,
         keep_uploads=table.uploads.keep,
+        turns=Turns(table.local.slots, table.local.per_team),
         options=table.options,
     )
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from backends.base import Backend
+from backends.base import Backend, Handover
 from gateway.core.errors import BackendError, TunegateError, Unsupported
 from gateway.core.gate import Action, GateRequest
 from gateway.core.job import Artifact, Event, JobState, RemoteRef, Site, Snapshot
@@ -46,7 +46,7 @@ class Hooks:
     write_files: Callable[[Job, ProviderFile], Path]
     evaluate: Callable[[Job], Mapping[str, Any] | None] | None
     record: Callable[[Job], str | None] | None
-    when_done: Callable[[Job], tuple[str, ...]]
+    handover: Callable[[Job], Handover]
     actual_usd: Callable[[Job, Snapshot], Decimal | None] | None
     on_event: Callable[[Job, Event], None] | None
     keeps_uploads: bool

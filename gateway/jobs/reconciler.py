@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend
+from backends.base import Backend, Handover
 from gateway.core.errors import (
     Auth,
     BackendError,
@@ -62,7 +62,7 @@ class Reconciler:
             None where nothing was held out. Without it, evaluation is skipped.
         record: writes the signed record of a job that has ended; its reference. Called again if the
             process dies before the reference is stored.
-        when_done: command that a job which outlives us runs at its end.
+        handover: what a job that outlives us is told.
         actual_usd: what an ended job did cost, where that is known.
         on_event: told of every event, after it was stored.
         keeps_uploads: leave uploaded files at the backend when their job has ended.
@@ -87,7 +87,7 @@ class Reconciler:
         clock: Callable[[], datetime],
         evaluate: Callable[[Job], Mapping[str, Any] | None] | None = None,
         record: Callable[[Job], str | None] | None = None,
-        when_done: Callable[[Job], tuple[str, ...]] = lambda job: (),
+        handover: Callable[[Job], Handover] = lambda job: Handover(job.id, job.folder),
         actual_usd: Callable[[Job, Snapshot], Decimal | None] | None = None,
         on_event: Callable[[Job, Event], None] | None = None,
         keeps_uploads: bool = False,
@@ -102,7 +102,7 @@ class Reconciler:
             write_files,
             evaluate,
             record,
-            when_done,
+            handover,
             actual_usd,
             on_event,
             keeps_uploads,

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from backends.base import Handover, Staged
+from backends.base import Staged
 from gateway.core import errors
 from gateway.core.errors import BackendError, DataError, NotFound, TunegateError, Unsupported
 from gateway.core.gate import Action
@@ -134,7 +134,7 @@ class Steps:
         if job.wanted == "pause":
             return self._hold(job)
         request = self._acts.hooks.gate_request(job, Action.TRAIN)
-        handover = Handover(job.id, job.folder, self._acts.hooks.when_done(job))
+        handover = self._acts.hooks.handover(job)
         staged = self._staged(job)
         self._store.intend(job, "submit")
         ref = self._acts.egress.submit(

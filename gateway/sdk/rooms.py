@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends import registry
-from backends.base import Backend
+from backends.base import Backend, Handover
 from cost.prices import PriceBook
 from gateway.core.facts import Facts
 from gateway.core.job import Site
@@ -198,7 +198,7 @@ class Rooms:
             evaluate=self.dispatch.evaluate,
             record=self.dispatch.record,
             on_event=self.accounts.happened,
-            when_done=self._when_done,
+            handover=self._handover,
             actual_usd=partial(actual_usd, self),
             keeps_uploads=self.settings.keep_uploads,
             on_deleted=partial(deleted, self),
@@ -207,8 +207,10 @@ class Rooms:
             clock=self.clock,
         )
 
-    def _when_done(self, job: Job) -> tuple[str, ...]:
-        """What a job that outlives us runs at its end: this gateway again, for that job alone."""
+    def _handover(self, job: Job) -> Handover:
+        """What a job that outlives us is told; at its end it runs this gateway again, for it alone."""
         config = ("--config", str(self.settings.file)) if self.settings.file else ()
         home = ("--home", str(self.settings.home))
-        return (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
+        command = (sys.executable, "-m", "gateway.cli", *config, *home, "jobs", "work", "--job", job.id)
+        turns = self.settings.turns
+        return Handover(job.id, job.folder, command, job.team, turns.slots, turns.per_team)

@@ -305,7 +305,7 @@ class World:
             "clock": self.clock,
             "evaluate": self.evaluate,
             "record": self.record,
-            "when_done": lambda job: ("tunegate", "jobs", "work", "--job", job.id),  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
+            "handover": _handover,
             "on_event": lambda job, event: self.events.append(event),  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
             "sleep": self.clock.sleep,
             "jitter": lambda: 1.0,
@@ -407,3 +407,7 @@ def code_of(job: Job) -> str:
 def _facts(how: LookupHow, kind: Kind) -> Facts:
     source = Source("test", "https://example.org", date(2026, 11, 1), Confidence.HIGH)
     return Facts("folder", "Folder", kind, Lookup(how, "made for tests", source))
+
+
+def _handover(job: Job) -> Handover:
+    return Handover(job.id, job.folder, ("tunegate", "jobs", "work", "--job", job.id))
