@@ -20,6 +20,7 @@ from typing import Any
 from gateway.core.errors import DataError
 from gateway.core.rows import ScanSummary
 from gateway.data import Dataset, write_atomically
+from gateway.privacy.ner import Ner
 from gateway.privacy.totals import from_json, to_json
 
 _PACKAGES = ("google-re2", "ahocorasick-rs", "names", "zipcodes")
@@ -47,7 +48,7 @@ class ScanCache:
             write_atomically(self._folder / f"{key}.json", [entry.encode()])
 
 
-def key_of(dataset: Dataset, beside: Mapping[str, Any]) -> str:
+def key_of(dataset: Dataset, beside: Mapping[str, Any], ner: Ner | None = None) -> str:
     """The cache's key for a dataset as it lies on disk.
 
     Raises:
@@ -55,6 +56,8 @@ def key_of(dataset: Dataset, beside: Mapping[str, Any]) -> str:
     """
     whole = hashlib.sha256(scanner_version().encode())
     whole.update(json.dumps(beside, sort_keys=True).encode())
+    if ner is not None:
+        whole.update(f"ner {ner.fingerprint}\n".encode())
     for source in dataset.sources:
         with source.path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from gateway.core.classes import DataClass
 from gateway.core.rows import ScanSummary
 from gateway.data import Record
 from gateway.privacy.classes import THRESHOLD, class_of
+from gateway.privacy.ner import Ner
 from gateway.privacy.scanner import scan_record
 
 Where = tuple[int, int, str, str]
@@ -22,13 +23,20 @@ class Dismissing:
     Args:
         places: the findings that count for nothing; all of that type in that field of that line.
         beside: as in `Scanner`; nothing in it can be dismissed.
+        ner: as in `Scanner`: dismissals are judged by the scan that they are about.
 
     Attributes:
         dismissed: how many findings were passed over, by type.
     """
 
-    def __init__(self, places: Collection[Where], *, beside: Mapping[str, Any] | None = None) -> None:
-        self._places = frozenset(places)
+    def __init__(
+        self,
+        places: Collection[Where],
+        *,
+        beside: Mapping[str, Any] | None = None,
+        ner: Ner | None = None,
+    ) -> None:
+        self._places, self._ner = frozenset(places), ner
         self._records = self._flagged = self._health = 0
         self._counts: Counter[str] = Counter()
         self._complete, self._class = True, DataClass.PUBLIC
@@ -43,7 +51,7 @@ class Dismissing:
             self._take(record.raw, file=record.file, line=record.line)
 
     def _take(self, raw: Mapping[str, Any], *, file: int, line: int) -> None:
-        scanned = scan_record(raw)
+        scanned = scan_record(raw, ner=self._ner)
         counted: list[str] = []
         for found in scanned.findings:
             if found.confidence < THRESHOLD:

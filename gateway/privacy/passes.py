@@ -9,6 +9,7 @@ from gateway.core.rows import Finding, ScanSummary
 from gateway.data import Dataset, OnProgress
 from gateway.privacy import workers
 from gateway.privacy.classes import THRESHOLD
+from gateway.privacy.ner import Ner
 from gateway.privacy.scanner import Scanner
 from gateway.privacy.totals import from_json
 
@@ -21,18 +22,20 @@ def scan_dataset(
     beside: Mapping[str, Any] | None = None,
     processes: int | None = None,
     on_progress: OnProgress | None = None,
+    ner: Ner | None = None,
 ) -> ScanSummary:
     """Scan every record; the same whatever the number of processes.
 
     Args:
-        on_finding, floor, beside: as in `Scanner`.
-        processes: how many share the work; None for as many as are worth while.
+        on_finding, floor, beside, ner: as in `Scanner`.
+        processes: how many share the work; None for as many as are worth while. A model uses every core
+            by itself, and stays in this one.
 
     Raises:
         DataError: a file is gone, damaged, or has changed since the dataset was opened.
     """
-    scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside)
-    processes = workers.useful(dataset) if processes is None else processes
+    scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside, ner=ner)
+    processes = 1 if ner else workers.useful(dataset) if processes is None else processes
     if processes < 2:
         for file, record in dataset.originals(on_progress):
             scanner.see_raw(record.value, line=record.line, file=file)
