@@ -21,9 +21,9 @@ ENCODINGS = ("o200k_base", "cl100k_base")
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mts-dialog"
 # What decides where a tokenizer cuts: spaces of every kind, line ends, marks, quotes, digits, capitals.
 EDGES = st.sampled_from((
-    " ", "  ", "\n", "\n\n", " \n", "\r\n", "\t", "/", "'s", "'LL", ".", "...", "-", "1", "12345", "²", "①", "a",
-    "The", "word", "WORDs", "é", "e\u0301", "\u0301", "\u00a0", "\u3000", "\u200b", "日本", "🙂", "ⅷ", "\u2028",
-    "\x1c", "\x85", "<|im_end|>", '"', "(", "#", "ß", "İ", "ǅ", "ʰ",
+    " ", "  ", "\n", "\n\n", " \n", "\r\n", "\t", "/", "'s", "'LL", ".", "...", "-", "1", "12345", "²", "①",
+    "a", "The", "word", "WORDs", "é", "e\u0301", "\u0301", "\u00a0", "\u3000", "\u200b", "日本", "🙂", "ⅷ",
+    "\u2028", "\x1c", "\x85", "<|im_end|>", '"', "(", "#", "ß", "İ", "ǅ", "ʰ",
 ))  # fmt: skip
 TEXTS = st.lists(EDGES | st.text(max_size=3), max_size=30).map("".join)
 
@@ -41,14 +41,14 @@ def by_words(encoding: str) -> TextCounter:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(text=TEXTS)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_text_has_as_many_tokens_as_its_words(encoding: str, text: str) -> None:
     assert by_words(encoding).count(text) == whole(encoding)(text)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(parts=st.lists(st.sampled_from(["a", " ", "\n", "/", ".", "7"]), max_size=12))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_and_where_spaces_and_line_ends_meet(encoding: str, parts: list[str]) -> None:
     text = "".join(parts)
     assert by_words(encoding).count(text) == whole(encoding)(text)
