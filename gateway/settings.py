@@ -23,6 +23,10 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     slots = 2                               # default: one for each GPU; without a GPU, one
     per_team = 1                            # of those, at most so many of one team
 
+    [metrics]                               # training's numbers to a tracking server; default: nowhere
+    mlflow = "http://127.0.0.1:5000"
+    own = true                              # the server is the organisation's own, wherever it runs
+
     [options.vertex]                        # defaults for `options.<backend>` of every spec
     project = "my-project"
 
@@ -47,6 +51,9 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [signing]
     key = "signer:pkcs11:slot-0"            # what signs records; default: a key made in the home folder
     passphrase_env = "TUNEGATE_PASSPHRASE"  # where a key's passphrase is, when nobody can be asked
+
+    [scan]
+    ner = "models/deid"                     # a folder: a model that reads names beside the scan's rules
 
     [records]
     keep_years = 6                          # how long signed records are kept; default: HIPAA's six years
@@ -102,6 +109,15 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """An MLflow server's address; `own` where whoever wrote the settings vouches that it is the
+    organisation's own, so that what goes there goes to nobody else."""
+
+    server: str
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Signing:
     """What signs records, as `gateway.records.keys` names keys (empty: the home folder's own), and the
     variable that may hold a key's passphrase."""
@@ -128,8 +144,10 @@ class Settings:
     signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
     keep_years: int = KEEP_YEARS
+    ner: Path | None = None
     keep_uploads: bool = False
     turns: Turns = field(default_factory=Turns)
+    tracking: Tracking | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     @property
@@ -164,6 +182,11 @@ class _Local(_Table):
     per_team: int | None = Field(default=None, ge=1)
 
 
+class _Metrics(_Table):
+    mlflow: str = Field(pattern=r"^https?://[^/@\s]+")
+    own: bool = False
+
+
 class _Budgets(_Table):
     job_usd: Decimal | None = Field(default=None, ge=0)
     team_month_usd: Decimal | None = Field(default=None, ge=0)
@@ -179,6 +202,10 @@ class _Signing(_Table):
     passphrase_env: str = Field(default=Signing().passphrase_env, min_length=1)
 
 
+class _Scan(_Table):
+    ner: str | None = Field(default=None, min_length=1)
+
+
 class _Records(_Table):
     keep_years: int = Field(default=KEEP_YEARS, ge=0, le=100)
 
@@ -189,12 +216,14 @@ class _File(_Table):
     trust: _Trust | None = None
     signing: _Signing = _Signing()
     records: _Records = _Records()
+    scan: _Scan = _Scan()
     approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
     uploads: _Uploads = _Uploads()
     local: _Local = _Local()
+    metrics: _Metrics | None = None
     options: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     attestations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     prices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
@@ -231,8 +260,10 @@ def load_settings(
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
         keep_years=table.records.keep_years,
+        ner=file.parent / Path(table.scan.ner).expanduser() if table.scan.ner else None,
         keep_uploads=table.uploads.keep,
         turns=Turns(table.local.slots, table.local.per_team),
+        tracking=table.metrics and Tracking(table.metrics.mlflow, table.metrics.own),
         options=table.options,
     )
 

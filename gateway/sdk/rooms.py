@@ -16,7 +16,7 @@ from backends import registry
 from backends.base import Backend, Handover
 from cost.prices import PriceBook
 from gateway.core.facts import Facts
-from gateway.core.job import Site
+from gateway.core.job import Event, Site
 from gateway.jobs.model import Caps, Job
 from gateway.policy import CedarGate, TrustState
 from gateway.sdk.dispatch import Dispatch
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from gateway.egress import Egress
     from gateway.jobs.reconciler import Reconciler
     from gateway.jobs.store import Store
+    from gateway.privacy.ner import Ner
     from gateway.records import RecordLog
     from gateway.records.keys import Passphrase, Signer
     from gateway.sdk.accounts import Accounts
     from gateway.sdk.approvals import Approvals
+    from gateway.sdk.tracking import Tracker
 
 
 class Rooms:
@@ -93,6 +95,17 @@ class Rooms:
             SettingsError: a policy is wrong, or an attestation is of no known kind or backend.
         """
         return self.keeper.gate()
+
+    @cached_property
+    def ner(self) -> Ner | None:
+        """The model that reads names beside the scan's rules, where the settings name one.
+
+        Raises:
+            SettingsError, Unsupported: it cannot be used; then nothing is scanned at all.
+        """
+        from gateway.privacy.ner import Ner
+
+        return Ner(self.settings.ner) if self.settings.ner else None
 
     def backend(self, name: str) -> Backend:
         """One instance per name, so that loaded models are shared within this gateway."""
@@ -197,7 +210,7 @@ class Rooms:
             write_files=self.dispatch.write_file,
             evaluate=self.dispatch.evaluate,
             record=self.dispatch.record,
-            on_event=self.accounts.happened,
+            on_event=self._happened,
             handover=self._handover,
             actual_usd=partial(actual_usd, self),
             keeps_uploads=self.settings.keep_uploads,
@@ -206,6 +219,17 @@ class Rooms:
             awaiting=self.approvals.awaiting,
             clock=self.clock,
         )
+
+    def _happened(self, job: Job, event: Event) -> None:
+        self.accounts.happened(job, event)
+        if self.tracker is not None:
+            self.tracker.happened(job, event)
+
+    @cached_property
+    def tracker(self) -> Tracker | None:
+        from gateway.sdk.tracking import Tracker
+
+        return self.settings.tracking and Tracker(self.settings.tracking, self)
 
     def _handover(self, job: Job) -> Handover:
         """What a job that outlives us is told; at its end it runs this gateway again, for it alone."""
