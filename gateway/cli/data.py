@@ -70,6 +70,10 @@ def scan(
         bool, typer.Option("--show-context", help="findings with the text around them, masked; terminal only")
     ] = False,
     unmask: Annotated[bool, typer.Option("--unmask", help="with --show-context: what was found too")] = False,
+    ner: Annotated[
+        Path | None,
+        typer.Option(help="a model that reads beside the rules; default: the settings'", metavar="FOLDER"),
+    ] = None,
 ) -> None:
     """Look for personal and health data. Prints types, places and counts, never the text.
 
@@ -79,25 +83,28 @@ def scan(
       tunegate data scan job.yaml
       tunegate data scan job.yaml --json --all
       tunegate data scan job.yaml --report scan.html
+      tunegate data scan job.yaml --ner models/deid
     """
     asked = JobSpec.from_yaml(spec)
     if show_context or unmask:
-        scanning.show_in_context(gateway_of(context), asked, unmask=unmask)
+        scanning.show_in_context(gateway_of(context), asked, unmask=unmask, ner=ner)
         return
     if as_json:
-        scanning.print_as_found(gateway_of(context), asked, every=every)
+        scanning.print_as_found(gateway_of(context), asked, every=every, ner=ner)
         return
     with working("scanning") as update:
         if report_file is not None:
-            report = gateway_of(context).data.scan_report(asked, report_file, on_progress=update)
+            report = gateway_of(context).data.scan_report(asked, report_file, ner=ner, on_progress=update)
         else:
-            report, _ = gateway_of(context).data.scan(asked, on_progress=update)
+            report, _ = gateway_of(context).data.scan(asked, ner=ner, on_progress=update)
     out.print(
         f"class found: [bold]{report.detected}[/bold]; "
         f"{report.flagged:,} of {report.records:,} records flagged",
         highlight=False,
     )
     views.table(out, ("type", "findings"), sorted(report.findings.items()))
+    if not report.complete:
+        err.print("part of it could not be read: all of it counts as not scanned", highlight=False)
     hint("a scan that finds nothing never lowers a class")
 
 

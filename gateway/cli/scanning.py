@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,10 +34,10 @@ class _Stream:
         typer.echo(f"{before}\n], {json.dumps(rest)[1:]}")
 
 
-def print_as_found(gateway: Gateway, spec: JobSpec, *, every: bool) -> None:
+def print_as_found(gateway: Gateway, spec: JobSpec, *, every: bool, ner: Path | None) -> None:
     """Findings first, a line each, since a file may hold millions; then what they add up to."""
     started, stream = time.monotonic(), _Stream()
-    summary, size = gateway.data.scan(spec, on_finding=stream.finding, every=every)
+    summary, size = gateway.data.scan(spec, on_finding=stream.finding, every=every, ner=ner)
     stream.end(
         {
             "records": summary.records,
@@ -49,7 +50,7 @@ def print_as_found(gateway: Gateway, spec: JobSpec, *, every: bool) -> None:
     )
 
 
-def show_in_context(gateway: Gateway, spec: JobSpec, *, unmask: bool) -> None:
+def show_in_context(gateway: Gateway, spec: JobSpec, *, unmask: bool, ner: Path | None) -> None:
     """Findings with the text around them, for eyes alone: never into a pipe, a file or a log.
 
     What was found is masked, unless somebody types that they want to see it.
@@ -62,7 +63,7 @@ def show_in_context(gateway: Gateway, spec: JobSpec, *, unmask: bool) -> None:
         )
     if unmask and typer.prompt(f"This shows what identifies people. Type {_AGREED!r} to go on") != _AGREED:
         raise typer.Abort
-    for shown in gateway.data.in_context(spec):
+    for shown in gateway.data.in_context(spec, ner=ner):
         found = shown.finding
         out.rule(f"line {found.line} · {found.field} · {found.type} {found.confidence:.2f}", align="left")
         out.print(Text.assemble(*(_styled(text, kind, unmask=unmask) for text, kind in shown.pieces)))

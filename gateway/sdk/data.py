@@ -12,13 +12,14 @@ from gateway.core.classes import DataClass
 from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
-from gateway.sdk.planning import beside, chosen_backends, models_of
-from gateway.sdk.scanning import InContext, in_context, scanned, write_report
+from gateway.sdk.planning import chosen_backends, models_of
+from gateway.sdk.scanning import InContext, beside, in_context, scanned, write_report
 from gateway.sdk.scrubbing import as_used, is_spec, scrub
 
 if TYPE_CHECKING:
     from gateway.core.rows import FileStats
     from gateway.data import CheckReport
+    from gateway.privacy.ner import Ner
     from gateway.privacy.scrubbing import ScrubReport
     from gateway.sdk.answers import ReviewAnswer
     from gateway.sdk.review import ReviewOutcome, ReviewSample
@@ -48,6 +49,7 @@ class Datasets:
         *,
         on_finding: Callable[[Finding], None] | None = None,
         every: bool = False,
+        ner: str | Path | None = None,
         on_progress: OnProgress | None = None,
     ) -> tuple[ScanSummary, int]:
         """Look for personal and health data; types, places and counts, never the text.
@@ -55,6 +57,8 @@ class Datasets:
         Args:
             on_finding: told every finding at or above the flag threshold, as it is found.
             every: tell those below the threshold too; they count for nothing.
+            ner: the folder of a token-classification model that reads beside the rules; default: the
+                settings' own, if any. Plans go by the settings.
 
         Returns:
             What was found, and how many bytes were looked at.
@@ -64,15 +68,28 @@ class Datasets:
 
         used = as_used(self._rooms, spec, on_progress=on_progress)
         dataset = open_dataset(used.data, used.folder, task=used.task)
+        reader = self._reader(ner)
         if on_finding is None:
-            return scanned(self._rooms, dataset, beside(spec), on_progress), dataset.bytes
+            return scanned(self._rooms, dataset, beside(spec), on_progress, reader), dataset.bytes
         floor, outside = 0.0 if every else THRESHOLD, beside(spec)
         totals = scan_dataset(
-            dataset, on_finding=on_finding, floor=floor, beside=outside, on_progress=on_progress
+            dataset, on_finding=on_finding, floor=floor, beside=outside, on_progress=on_progress, ner=reader
         )
         return totals, dataset.bytes
 
-    def scan_report(self, spec: JobSpec, path: Path, *, on_progress: OnProgress | None = None) -> ScanSummary:
+    def _reader(self, ner: str | Path | None) -> Ner | None:
+        from gateway.privacy.ner import Ner
+
+        return Ner(Path(ner)) if ner else self._rooms.ner
+
+    def scan_report(
+        self,
+        spec: JobSpec,
+        path: Path,
+        *,
+        ner: str | Path | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ScanSummary:
         """Scan, and write a self-contained HTML page for an officer: types, places, counts, limits; no text.
 
         Raises:
@@ -82,14 +99,18 @@ class Datasets:
 
         used = as_used(self._rooms, spec, on_progress=on_progress)
         dataset = open_dataset(used.data, used.folder, task=used.task)
-        return write_report(self._rooms, dataset, beside(spec), spec.name, path, on_progress)
+        return write_report(
+            self._rooms, dataset, beside(spec), spec.name, path, on_progress, self._reader(ner)
+        )
 
-    def in_context(self, spec: JobSpec, *, width: int = 40) -> Iterator[InContext]:
+    def in_context(
+        self, spec: JobSpec, *, width: int = 40, ner: str | Path | None = None
+    ) -> Iterator[InContext]:
         """Findings with the text around them: only for whoever may see the data."""
         from gateway.data import open_dataset
 
         used = as_used(self._rooms, spec)
-        return in_context(open_dataset(used.data, used.folder, task=used.task), width)
+        return in_context(open_dataset(used.data, used.folder, task=used.task), width, self._reader(ner))
 
     def show(self, spec: JobSpec, *, backend: str = "local", number: int = 2) -> Iterator[tuple[int, Pieces]]:
         """Examples exactly as the model sees them: (line, pieces); True marks trained text."""

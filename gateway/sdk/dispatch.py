@@ -85,7 +85,7 @@ class Dispatch:
         """
         job = self._trained_by(model)
         if job is not None:
-            request = with_prompts(self.gate_request(job, Action.INFER), chats)
+            request = with_prompts(self.gate_request(job, Action.INFER), chats, self._rooms.ner)
             return request, _callable_id(job), job.site.options
         request = question(
             Action.INFER,
@@ -97,7 +97,7 @@ class Dispatch:
             attestations=self._rooms.trust.attestations,
             as_of=self._rooms.clock().date(),
         )
-        return with_prompts(request, chats), model, self._rooms.options.get(backend, {})
+        return with_prompts(request, chats, self._rooms.ner), model, self._rooms.options.get(backend, {})
 
     def _trained_by(self, model: str) -> Job | None:
         """The job a model came from, by the job's id or by what the backend calls the model."""

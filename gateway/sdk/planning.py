@@ -27,7 +27,7 @@ from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 from gateway.sdk.costs import how_far_off
 from gateway.sdk.options import check_spec_options, with_defaults
-from gateway.sdk.scanning import Known, scanned
+from gateway.sdk.scanning import Known, beside, scanned
 from gateway.sdk.scrubbing import as_used
 from gateway.sdk.standing import reviewed
 from gateway.sdk.trust import warnings
@@ -123,16 +123,6 @@ def profile_data(
     )
     dataset.check_unchanged()  # what was profiled is what was scanned
     return found
-
-
-def beside(spec: JobSpec) -> dict[str, str]:
-    """What a spec itself says to a provider, and must be scanned like a row: the prompt it puts before a
-    model, and the names it gives a job."""
-    words = {"system": spec.data.system or "", "job": spec.name}
-    for name, options in spec.options.items():
-        if suffix := options.get("suffix"):
-            words[f"options.{name}.suffix"] = str(suffix)
-    return {where: text for where, text in words.items() if text}
 
 
 def models_of(backend: Backend, spec: JobSpec) -> list[ModelFacts]:

@@ -16,7 +16,7 @@ from gateway.core.errors import DataError, SpecError
 from gateway.core.review import Lineage
 from gateway.core.rows import Finding, Row
 from gateway.core.spec import Data, JobSpec
-from gateway.sdk import answers
+from gateway.sdk import answers, scanning
 from gateway.sdk.answers import ReviewAnswer, Verdict
 from gateway.sdk.scrubbing import as_used, lineage_of
 from gateway.sdk.standing import REVIEWS_FOLDER
@@ -24,6 +24,7 @@ from gateway.sdk.standing import REVIEWS_FOLDER
 if TYPE_CHECKING:
     from gateway.data import Dataset, SplitAssignment
     from gateway.policy.determinations import Determined, Dismissed, Place
+    from gateway.privacy.ner import Ner
     from gateway.records.keys import Signer
     from gateway.sdk.rooms import Rooms
 
@@ -155,7 +156,8 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
     spec = as_used(rooms, asked)
     dataset = open_dataset(spec.data, spec.folder, task=spec.task)
     beside = {"system": spec.data.system} if spec.data.system else {}
-    collector, scanner = SplitCollector(dataset), Scanner(beside=beside)
+    collector = SplitCollector(dataset)
+    scanner = Scanner(beside=scanning.beside(spec), ner=rooms.ner)
     run_pass(dataset, [collector, scanner])
     assignment, lineage = collector.finish(), lineage_of(dataset)
     summary, seed = scanner.summary(), seed or secrets.token_hex(8)
@@ -166,7 +168,9 @@ def draw(rooms: Rooms, what: JobSpec | Path, number: int, seed: str | None = Non
     )
     rows = sum(assignment.rows.values())
     chosen = _chosen(rows, number, f"{assignment.hash}:{seed}")
-    drawn = tuple(replace(each, findings=_found(each)) for each in _records(dataset, assignment, chosen))
+    drawn = tuple(
+        replace(each, findings=_found(each, rooms.ner)) for each in _records(dataset, assignment, chosen)
+    )
     return ReviewSample(asked.name, assignment.hash, seed, rows, before, lineage, drawn, beside)
 
 
@@ -263,13 +267,13 @@ def _documents(
     )
 
 
-def _found(drawn: Drawn) -> tuple[Finding, ...]:
+def _found(drawn: Drawn, ner: Ner | None) -> tuple[Finding, ...]:
     """What the scanner finds in a record, but for stand-ins: a reviewer should see those as they are."""
     from gateway.privacy import scan_record
     from gateway.privacy.scrubbing import Draft
 
     draft, kept = Draft(drawn.raw), list[Finding]()
-    for each in scan_record(drawn.raw, line=drawn.line, file=drawn.file).findings:
+    for each in scan_record(drawn.raw, line=drawn.line, file=drawn.file, ner=ner).findings:
         address = draft.find(drawn.raw, each.field)
         text = None if address is None else draft.texts[address]
         if text is None or not text.is_made(each.type, each.start, each.end):

@@ -8,18 +8,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.rows import Finding, ScanSummary
+from gateway.core.spec import JobSpec
 
 if TYPE_CHECKING:
     from gateway.data import Dataset, OnProgress, Record
+    from gateway.privacy.ner import Ner
     from gateway.sdk.rooms import Rooms
 
 CACHE_FOLDER = "cache/scans"
 
 
+def beside(spec: JobSpec) -> dict[str, str]:
+    """What a spec itself says to a provider, and must be scanned like a row: the prompt it puts before a
+    model, and the names it gives a job."""
+    words = {"system": spec.data.system or "", "job": spec.name}
+    for name, options in spec.options.items():
+        if suffix := options.get("suffix"):
+            words[f"options.{name}.suffix"] = str(suffix)
+    return {where: text for where, text in words.items() if text}
+
+
 def scanned(
-    rooms: Rooms, dataset: Dataset, beside: Mapping[str, Any], on_progress: OnProgress | None = None
+    rooms: Rooms,
+    dataset: Dataset,
+    outside: Mapping[str, Any],
+    on_progress: OnProgress | None = None,
+    ner: Ner | None = None,
 ) -> ScanSummary:
     """What a dataset holds, from the cache where the same bytes were scanned before.
+
+    Args:
+        outside: what goes out beside the rows; see `beside`.
+        ner: a model to read with in place of the settings' own.
 
     Raises:
         DataError: a file is gone, damaged, or has changed since the dataset was opened.
@@ -28,14 +48,15 @@ def scanned(
     from gateway.privacy.cache import ScanCache, key_of
     from gateway.privacy.passes import scan_dataset
 
+    reader = ner or rooms.ner
     cache = ScanCache(rooms.settings.home / CACHE_FOLDER)
     try:
-        key = key_of(dataset, beside)
+        key = key_of(dataset, outside, reader)
     except OSError as error:
         raise damaged(dataset.files[0], error) from None
     totals = cache.get(key)
     if totals is None:
-        totals = scan_dataset(dataset, beside=beside, on_progress=on_progress)
+        totals = scan_dataset(dataset, beside=outside, on_progress=on_progress, ner=reader)
         if rooms.settings.home.is_dir():  # a plan alone makes no home folder
             cache.put(key, totals)
     dataset.check_unchanged()  # what was hashed is what was scanned
@@ -57,10 +78,11 @@ class Known:
 def write_report(
     rooms: Rooms,
     dataset: Dataset,
-    beside: Mapping[str, Any],
+    outside: Mapping[str, Any],
     title: str,
     path: Path,
     on_progress: OnProgress | None,
+    ner: Ner | None = None,
 ) -> ScanSummary:
     """Scan, and write a page for an officer; see `gateway.privacy.report`.
 
@@ -73,18 +95,22 @@ def write_report(
     from gateway.privacy.passes import scan_dataset
     from gateway.privacy.report import Tally, page
 
-    tally = Tally()
+    tally, reader = Tally(), ner or rooms.ner
     try:
-        data_hash = key_of(dataset, beside)
+        data_hash = key_of(dataset, outside, reader)
     except OSError as error:
         raise damaged(dataset.files[0], error) from None
-    totals = scan_dataset(dataset, on_finding=tally.add, beside=beside, on_progress=on_progress)
+    totals = scan_dataset(dataset, on_finding=tally.add, beside=outside, on_progress=on_progress, ner=reader)
     text = page(
         tally, totals, title=title, files=dataset.files, size_bytes=dataset.bytes, data_hash=data_hash,
-        scanner=scanner_version(), made_at=rooms.clock(),
+        scanner=_scanner(scanner_version(), reader), made_at=rooms.clock(),
     )  # fmt: skip
     write_atomically(path, [text.encode()])
     return totals
+
+
+def _scanner(rules: str, ner: Ner | None) -> str:
+    return f"{rules}, with the model {ner.fingerprint}" if ner else rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +125,7 @@ class InContext:
     pieces: tuple[tuple[str, str | None], ...] = field(repr=False)
 
 
-def in_context(dataset: Dataset, width: int) -> Iterator[InContext]:
+def in_context(dataset: Dataset, width: int, ner: Ner | None = None) -> Iterator[InContext]:
     """Each finding that counts, with up to `width` characters of its field on either side."""
     from gateway.privacy import scan_record
     from gateway.privacy.fields import fields
@@ -107,7 +133,7 @@ def in_context(dataset: Dataset, width: int) -> Iterator[InContext]:
     for file, record in dataset.originals():
         if record.value is None:
             continue
-        found = scan_record(record.value, line=record.line, file=file).findings
+        found = scan_record(record.value, line=record.line, file=file, ner=ner).findings
         texts = dict(fields(record.value)) if found else {}
         for each in found:
             near = [other for other in found if other.field == each.field]

@@ -11,6 +11,7 @@ from gateway.core.classes import DataClass
 from gateway.core.review import Lineage, Review
 from gateway.core.rows import DataProfile
 from gateway.core.spec import JobSpec
+from gateway.sdk.scanning import beside
 from gateway.sdk.scrubbing import lineage_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def reviewed(rooms: Rooms, spec: JobSpec, profile: DataProfile, on: date, *, nam
 
     found, places = review(documents, rooms.trust.approvers, About(profile.hash, name, profile.lineage), on)
     if places and profile.scan is not None and profile.scan.complete:
-        return _without(dataset, spec, profile, found, places)
+        return _without(rooms, dataset, spec, profile, found, places)
     return replace(profile, review=found)
 
 
@@ -72,14 +73,21 @@ def signed_documents(rooms: Rooms) -> dict[str, bytes]:
 
 
 def _without(
-    dataset: Dataset, spec: JobSpec, profile: DataProfile, found: Review, places: frozenset[Place]
+    rooms: Rooms,
+    dataset: Dataset,
+    spec: JobSpec,
+    profile: DataProfile,
+    found: Review,
+    places: frozenset[Place],
 ) -> DataProfile:
-    """The profile as a scan makes it that passes over dismissed findings."""
+    """The profile as the same scan makes it when it passes over dismissed findings."""
     from gateway.data import run_pass
     from gateway.privacy.dismissing import Dismissing
 
-    beside = {"system": spec.data.system} if spec.data.system else {}
-    scanner = Dismissing([(p.file, p.line, p.field, p.type) for p in places], beside=beside)
+    dismissed = [(p.file, p.line, p.field, p.type) for p in places]
+    scanner = Dismissing(
+        dismissed, beside=beside(spec), ner=rooms.ner
+    )  # else the scan that the plan is made from
     run_pass(dataset, [scanner])
     return replace(
         profile,

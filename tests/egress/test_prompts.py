@@ -45,7 +45,7 @@ def test_an_unscanned_dataset_stays_unscanned_and_a_silent_engine_has_not_looked
     unscanned = replace(PUBLIC, scanned=False)
     assert not with_prompts(unscanned, _chats(DataClass.PUBLIC)).scanned
 
-    def silent(raw: object) -> RecordScan:
+    def silent(raw: object, **_: object) -> RecordScan:
         return RecordScan((), health=False, complete=False)
 
     monkeypatch.setattr(privacy, "scan_record", silent)
