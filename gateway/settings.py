@@ -55,9 +55,6 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [scan]
     ner = "models/deid"                     # a folder: a model that reads names beside the scan's rules
 
-    [scan]
-    ner = "models/deid"                     # a folder: a model that reads names beside the scan's rules
-
     [records]
     keep_years = 6                          # how long signed records are kept; default: HIPAA's six years
 """
@@ -209,10 +206,6 @@ class _Scan(_Table):
     ner: str | None = Field(default=None, min_length=1)
 
 
-class _Scan(_Table):
-    ner: str | None = Field(default=None, min_length=1)
-
-
 class _Records(_Table):
     keep_years: int = Field(default=KEEP_YEARS, ge=0, le=100)
 
@@ -223,7 +216,6 @@ class _File(_Table):
     trust: _Trust | None = None
     signing: _Signing = _Signing()
     records: _Records = _Records()
-    scan: _Scan = _Scan()
     scan: _Scan = _Scan()
     approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
@@ -268,7 +260,6 @@ def load_settings(
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
         keep_years=table.records.keep_years,
-        ner=file.parent / Path(table.scan.ner).expanduser() if table.scan.ner else None,
         ner=file.parent / Path(table.scan.ner).expanduser() if table.scan.ner else None,
         keep_uploads=table.uploads.keep,
         turns=Turns(table.local.slots, table.local.per_team),

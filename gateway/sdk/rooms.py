@@ -107,17 +107,6 @@ class Rooms:
 
         return Ner(self.settings.ner) if self.settings.ner else None
 
-    @cached_property
-    def ner(self) -> Ner | None:
-        """The model that reads names beside the scan's rules, where the settings name one.
-
-        Raises:
-            SettingsError, Unsupported: it cannot be used; then nothing is scanned at all.
-        """
-        from gateway.privacy.ner import Ner
-
-        return Ner(self.settings.ner) if self.settings.ner else None
-
     def backend(self, name: str) -> Backend:
         """One instance per name, so that loaded models are shared within this gateway."""
         if name not in self._backends:
