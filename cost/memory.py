@@ -1,116 +1,258 @@
 """Memory of one training process, part by part, from the model's sizes.
 
-Everything is counted for the loop that trains here: PEFT's LoRA on every linear layer with the
-adapter in fp32, AdamW, scaled-dot-product attention (which keeps no score matrix), logits only at
-trained positions. The activation count is what autograd keeps for one decoder layer of the Llama
-family in transformers; a test holds it against autograd itself. Bytes until the end, then GiB.
+Counted for the loop that trains here: PEFT's LoRA on every linear layer with the adapter in fp32, AdamW,
+scaled-dot-product attention (which keeps no score matrix), logits only at trained positions and in
+chunks. `Trainer` says where other software differs, so that the same count can be held against figures
+that others publish. What autograd keeps of a layer is derived from the layer's own operations; a test
+holds it against autograd. Bytes until the end, then GiB.
+
+The peak is the higher of two moments: the end of the forward pass, with every activation and the logits
+of one chunk; and the backward pass through a layer, with that layer computed again and gradients in
+flight. With full fine-tuning there is a third: the gradients of everything, the activations gone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core.facts import ModelShape
 
 GIB = 2**30
 Precision = Literal["fp32", "bf16"]
+Method = Literal["lora", "qlora", "full"]
+Linear = Literal["q", "k", "v", "o", "gate", "up", "down"]
+LINEARS: tuple[Linear, ...] = ("q", "k", "v", "o", "gate", "up", "down")
 
-_NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256  # 4 bits, an 8-bit constant per 64, an fp32 one per 256 of those
-_TRAINED_SHARE = 0.5  # of a row's tokens; the share is not known before the rows are rendered
-_ALLOCATOR_SLACK = 0.08  # of everything that is allocated and freed again
-_PROCESS_BYTES = {"cpu": 0.7 * GIB, "gpu": 0.9 * GIB}  # Python and its libraries; CUDA's context
-_NORMS_PER_LAYER = 2
-_LINEARS_PER_LAYER = 7  # q, k, v, o, gate, up, down
+CHUNK_POSITIONS = 1024  # whose logits there are at once; a test holds it to the trainer's
+TRAINED_SHARE = 0.5  # of a row's tokens, where nobody counted them
+# NF4: 4 bits, an 8-bit constant per 64 of them, and an fp32 one per 256 of those (the QLoRA paper, 3).
+_NF4_BYTES, _NF4_CONSTANTS = 0.5, 1 / 64 + 4 / 64 / 256
+# Of everything that is allocated and freed again: what an allocator cannot give to others. The GPU's
+# caching one rounds to 2 MiB; glibc's heap keeps the holes between what lives on: half as much again as
+# was counted was seen with it (5 M parameters, passes of 512 to 4,096 tokens), and 1 % more without it.
+SLACK = {"cpu": 0.50, "gpu": 0.05}
+_PROCESS_BYTES = {"cpu": 0.42 * GIB, "gpu": 0.9 * GIB}  # Python and its libraries; CUDA's context
+_NORMS = 2  # per layer
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """What the software that trains keeps. The defaults are ours.
+
+    Attributes:
+        adapter_bytes: of one number in an adapter, and of its gradient.
+        moment_bytes: of each of the optimizer's two; None: as wide as the number itself.
+        targets: linear layers that have an adapter.
+        compiled: elementwise operations are fused, and only their inputs are kept.
+        repeats_keys: keys and values are copied to every head before attention.
+        loss: `chunked`: the logits of one chunk of positions at a time, and none kept; `kept`: all of them,
+            and an eighth once more with its gradient; `whole`: all of them, in fp32 too, with gradients.
+        process: whether the process itself counts; published peaks are the allocator's alone.
+    """
+
+    adapter_bytes: int = 4
+    moment_bytes: int | None = None
+    targets: tuple[Linear, ...] = LINEARS
+    compiled: bool = False
+    repeats_keys: bool = False
+    loss: Literal["chunked", "kept", "whole"] = "chunked"
+    process: bool = True
+
+
+OURS = Trainer()
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to be held at once.
+    """What is to be held at once, by each of `processes`.
 
     Attributes:
-        tokens: in one forward pass, padding included.
+        tokens: in one forward pass, padding included; for preferences, those of both answers.
         rank: of LoRA; ignored for `full`.
         dropout: whether LoRA's dropout is on.
+        trained_share: of the tokens.
+        sharded: every process holds its part of weights, gradients and moments, and gathers one layer at
+            a time; else each holds a whole copy.
+        accumulates: a step has several passes, so that gradients are there while the next one runs.
+        slack: share added to what comes and goes; None: assumed.
+        process_gib: of the process before it holds a model; None: assumed.
     """
 
     shape: ModelShape
-    method: Literal["lora", "qlora", "full"]
+    method: Method
     precision: Precision
     rank: int
     dropout: bool
     tokens: int
     checkpointing: bool
     on_gpu: bool
+    trained_share: float = TRAINED_SHARE
+    processes: int = 1
+    sharded: bool = False
+    accumulates: bool = True
+    slack: float | None = None
+    process_gib: float | None = None
+    trainer: Trainer = field(default=OURS)
+
+    @property
+    def device(self) -> Literal["gpu", "cpu"]:
+        return "gpu" if self.on_gpu else "cpu"
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in the precision of the computation."""
+        return 4 if self.precision == "fp32" else 2
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        if self.method == "full":
+            return self.shape.parameters
+        return adapter_parameters(self.shape, self.rank, self.trainer.targets)
 
 
 def parts_gib(load: Load) -> dict[str, float]:
-    """GiB by part, rounded to a MiB; the sum is the peak."""
-    trained = load.shape.parameters if load.method == "full" else adapter_parameters(load.shape, load.rank)
-    trained_bytes = _width(load.precision) if load.method == "full" else 4
-    passing = _activations(load) + _logits(load)
+    """GiB by part in one process, rounded to a MiB; the sum is the peak."""
+    held = 1 / load.processes if load.sharded else 1.0
+    weights, constants = _weights(load)
+    number = load.width if load.method == "full" else load.trainer.adapter_bytes
+    gradients = number * load.trained * held
+    activations = kept_bytes(load)
+    logits, working = logits_bytes(load), working_bytes(load)
+    passing = activations + max(logits, working)
+    if not load.accumulates:  # gradients take the room that activations leave, layer by layer
+        gradients = max(0.0, gradients + working - passing)
+    slack = SLACK[load.device] if load.slack is None else load.slack
     parts = {
-        "weights": _weights(load),
-        "adapter": 0.0 if load.method == "full" else 4.0 * trained,
-        "gradients": float(trained_bytes * trained),
-        "optimizer": 8.0 * trained,
-        "activations": _activations(load),
-        "logits": _logits(load),
-        "overhead": _PROCESS_BYTES["gpu" if load.on_gpu else "cpu"] + _ALLOCATOR_SLACK * passing,
+        "weights": weights * held,
+        "quantisation": constants * held,
+        "adapter": 0.0 if load.method == "full" else number * load.trained * held,
+        "gradients": gradients,
+        "optimizer": 2.0 * (load.trainer.moment_bytes or number) * load.trained * held,
+        "activations": activations,
+        "logits": logits,
+        "working": max(0.0, working - logits),  # beside the logits, which are gone by then
+        "slack": slack * passing,
+        "process": _process_bytes(load),
     }
-    return {name: round(size / GIB, 3) for name, size in parts.items()}
+    return {name: round(size / GIB, 3) for name, size in parts.items() if size or name == "weights"}
 
 
-def adapter_parameters(shape: ModelShape, rank: int) -> int:
-    """Parameters of LoRA on every linear layer but the output."""
-    query, key_value = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    attention = 2 * (shape.hidden + query) + 2 * (shape.hidden + key_value)
-    feed_forward = 3 * (shape.hidden + shape.intermediate) * shape.experts
-    return shape.layers * rank * (attention + feed_forward)
+def passing_bytes(load: Load) -> float:
+    """What one pass allocates and frees again, without slack."""
+    return kept_bytes(load) + max(logits_bytes(load), working_bytes(load))
 
 
-def activation_bytes(
-    shape: ModelShape, precision: Precision, *, rank: int, dropout: bool, on_gpu: bool
-) -> float:
+def adapter_parameters(shape: ModelShape, rank: int, targets: tuple[Linear, ...] = LINEARS) -> int:
+    """Parameters of LoRA on these linear layers; every expert has its own."""
+    sizes = _linears(shape)
+    each = {name: sum(sizes[name]) * (shape.experts if name in _FEED_FORWARD else 1) for name in LINEARS}
+    return shape.layers * rank * sum(each[name] for name in targets)
+
+
+def layer_bytes(load: Load) -> float:
     """What autograd keeps for one token in one layer."""
+    shape, width = load.shape, load.width
     hidden, query = shape.hidden, shape.heads * shape.head_dim
     key_value, wide = shape.kv_heads * shape.head_dim, shape.intermediate * shape.active_experts
-    attention = 2 * query + 2 * key_value  # q, k, v and the output
-    inputs = 5 * hidden + query + wide  # of the seven linear layers, which LoRA reads
-    mask = 1 if on_gpu else 4  # a CPU keeps dropout's mask as numbers
-    small = _LINEARS_PER_LAYER * rank * _width(precision) + 4 * (_NORMS_PER_LAYER + shape.heads)
-    if precision == "fp32":
-        kept = _NORMS_PER_LAYER * hidden + attention + 3 * wide
-        shared = _NORMS_PER_LAYER * hidden + wide  # without dropout LoRA reads what is kept anyway
-        return small + 4 * kept + ((4 + mask) * inputs if dropout else 4 * shared)
-    norms = 4 * _NORMS_PER_LAYER * hidden  # computed in fp32
-    return small + norms + 2 * (attention + 3 * wide + inputs) + (mask * inputs if dropout else 0)
+    attention = 2 * query + 2 * (query if load.trainer.repeats_keys else key_value)  # q, k, v, output
+    statistics = 4 * (_NORMS + shape.heads)
+    if load.trainer.compiled:
+        return statistics + width * (_NORMS * hidden + attention + 2 * wide + _distinct_inputs(load))
+    norms = _NORMS * hidden * 4  # computed in fp32, whatever the precision
+    if load.method == "full":  # each norm's own weight needs what it multiplies
+        return statistics + norms + width * (_NORMS * hidden + attention + 3 * wide + _distinct_inputs(load))
+    return statistics + norms + width * (attention + 3 * wide) + _adapter_inputs(load)
 
 
-def _weights(load: Load) -> float:
+def kept_bytes(load: Load) -> float:
+    """Activations at the end of the forward pass: of every layer, or where each begins."""
+    shape = load.shape
+    each = shape.hidden * load.width if load.checkpointing else layer_bytes(load)
+    return load.tokens * shape.layers * each
+
+
+def logits_bytes(load: Load) -> float:
+    """Logits and what the loss makes of them."""
+    positions, vocabulary = load.tokens * load.trained_share, load.shape.vocabulary
+    if load.trainer.loss == "chunked":  # logits, their exponentials in fp32 and the gradient
+        chunk = min(positions, CHUNK_POSITIONS) * vocabulary * (2 * load.width + 4)
+        return chunk + 2 * positions * load.shape.hidden * load.width
+    if load.trainer.loss == "kept":
+        return positions * vocabulary * load.width * (1 + 1 / 8)
+    return positions * vocabulary * (load.width + 12)  # log-probabilities and two gradients, in fp32
+
+
+def working_bytes(load: Load) -> float:
+    """The backward pass through one layer: the layer computed again, gradients in flight, the weights of a
+    quantised layer as numbers, the layers gathered from other processes."""
+    shape = load.shape
+    wide = shape.intermediate * shape.active_experts
+    in_flight = 3 * wide * load.width * load.tokens
+    again = layer_bytes(load) * load.tokens if load.checkpointing else 0.0
+    largest = shape.hidden * shape.intermediate * load.width if load.method == "qlora" else 0.0
+    gathered = 0.0
+    if load.sharded:  # this layer and the next one, which is fetched meanwhile
+        layers = max(1, shape.layers)
+        whole = _embeddings(shape) * load.width
+        weights, constants = _weights(load)
+        gathered = max(2 * (weights + constants - whole) / layers, whole)
+    return in_flight + again + largest + gathered
+
+
+# What LoRA's products read lies in the feed-forward part, once per expert, or in attention.
+_FEED_FORWARD = ("gate", "up", "down")
+
+
+def _linears(shape: ModelShape) -> dict[Linear, tuple[int, int]]:
+    """In and out widths of a layer's linear parts; of one expert."""
+    query, key_value = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    hidden, wide = shape.hidden, shape.intermediate
+    return {
+        "q": (hidden, query), "k": (hidden, key_value), "v": (hidden, key_value), "o": (query, hidden),
+        "gate": (hidden, wide), "up": (hidden, wide), "down": (wide, hidden),
+    }  # fmt: skip
+
+
+def _distinct_inputs(load: Load) -> int:
+    """Numbers that products with trained weights read and that nothing else keeps: once each, where no
+    dropout stands between. What `o` reads, attention keeps as its output."""
+    shape = load.shape
+    targets = LINEARS if load.method == "full" else load.trainer.targets
+    first = shape.hidden if {"q", "k", "v"} & set(targets) else 0
+    second = shape.hidden if {"gate", "up"} & set(targets) else 0
+    return first + second + (shape.intermediate * shape.active_experts if "down" in targets else 0)
+
+
+def _adapter_inputs(load: Load) -> float:
+    """What PEFT's adapters keep of one token in one layer: each its own copy of what it reads where
+    dropout or a cast stands between, the dropout's mask, and the product of rank `rank`."""
+    shape, width = load.shape, load.width
+    times = {name: shape.active_experts if name in _FEED_FORWARD else 1 for name in LINEARS}
+    reads = sum(_linears(shape)[name][0] * times[name] for name in load.trainer.targets)
+    small = sum(times[name] for name in load.trainer.targets) * load.rank * width
+    mask = 1 if load.on_gpu else 4  # a CPU keeps the mask as numbers
+    if load.precision == "fp32" and not load.dropout:
+        return small + 4 * _distinct_inputs(load)
+    return small + width * reads + (mask * reads if load.dropout else 0)
+
+
+def _embeddings(shape: ModelShape) -> int:
+    return shape.vocabulary * shape.hidden * (1 if shape.tied_embeddings else 2)
+
+
+def _weights(load: Load) -> tuple[float, float]:
+    """Bytes of the weights, and of the constants that quantised ones need. Embeddings stay whole."""
     shape = load.shape
     if load.method != "qlora":
-        return float(shape.parameters * _width(load.precision))
-    kept_whole = shape.vocabulary * shape.hidden * (1 if shape.tied_embeddings else 2)
-    return (shape.parameters - kept_whole) * _NF4_BYTES + kept_whole * 2
+        return float(shape.parameters * load.width), 0.0
+    whole = _embeddings(shape)
+    packed = shape.parameters - whole
+    return packed * _NF4_BYTES + whole * load.width, packed * _NF4_CONSTANTS
 
 
-def _activations(load: Load) -> float:
-    shape, width = load.shape, _width(load.precision)
-    layer = load.tokens * activation_bytes(
-        shape, load.precision, rank=load.rank, dropout=load.dropout, on_gpu=load.on_gpu
-    )
-    in_flight = load.tokens * 3 * shape.intermediate * shape.active_experts * width  # gradients of one layer
-    if load.checkpointing:
-        return layer + in_flight + load.tokens * shape.hidden * width * shape.layers
-    return layer * shape.layers + in_flight
-
-
-def _logits(load: Load) -> float:
-    """The logits, their fp32 copy, the log-probabilities and the gradients of the first two."""
-    each = 2 * _width(load.precision) + 12
-    return load.tokens * _TRAINED_SHARE * load.shape.vocabulary * each
-
-
-def _width(precision: Precision) -> int:
-    return 4 if precision == "fp32" else 2
+def _process_bytes(load: Load) -> float:
+    if not load.trainer.process:
+        return 0.0
+    return _PROCESS_BYTES[load.device] if load.process_gib is None else load.process_gib * GIB

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cost.memory import Precision, activation_bytes
+from cost.memory import Load, Precision, layer_bytes
 from gateway.core.facts import ModelShape
 
 TOKENS = 512
@@ -62,5 +62,5 @@ def _as_it_is(tensor: Any) -> Any:
 def test_one_layer_keeps_what_we_count(shape: ModelShape, precision: Precision, dropout: float) -> None:
     two, four = (_kept_bytes(shape, layers, precision, dropout) for layers in (2, 4))
     measured = (four - two) / 2 / TOKENS
-    counted = activation_bytes(shape, precision, rank=16, dropout=dropout > 0, on_gpu=False)
+    counted = layer_bytes(Load(shape, "lora", precision, 16, dropout > 0, TOKENS, False, False))
     assert counted == pytest.approx(measured, rel=0.03)
