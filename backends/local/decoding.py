@@ -117,8 +117,8 @@ def keeps_logits(model: Any) -> bool:
 
 def _parameters(model: Any) -> frozenset[str]:
     """What the model's own `forward` takes; PEFT's around it takes everything and hands it on."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return _names(type(causal).forward)
+    causal: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return _names(cast("Any", type(causal)).forward)
 
 
 @cache
