@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cost.gpus import load_gpus
-from cost.hours import Work, hours, mean_length
-from cost.memory import Load, Precision, parts_gib
+from cost.hours import Work, assumed, hours
+from cost.memory import TRAINED_SHARE, Load, Method, Precision, parts_gib
+from cost.probing import Measured, Probes
+from cost.work import passes
 from gateway.core.facts import ModelShape
 from gateway.core.plan import Fit, Machine
+from gateway.core.probe import Setting
 from gateway.core.rows import TokenStats
 from gateway.core.spec import JobSpec
 
@@ -18,6 +21,18 @@ DEFAULT_LENGTH = 2048
 SMALL = 100_000_000  # parameters; below, bf16 gains nothing on a CPU
 TINY = 10_000_000  # parameters; below, one thread does the work
 _USABLE = 0.92  # of a machine's memory: the rest belongs to the system and to others
+_NONE = Probes((), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What there is to train on: token counts by this model's tokenizer, rows of the training split,
+    passes over them as the backend will make them, and rows of one optimizer step, likewise."""
+
+    tokens: TokenStats
+    rows: int
+    epochs: int
+    batch_size: int
 
 
 def fit(
@@ -29,68 +44,204 @@ def fit(
     rows: int,
     epochs: int,
     batch_size: int,
+    methods: tuple[str, ...] = ("lora", "qlora", "full"),
+    probes: Probes = _NONE,
 ) -> Fit:
     """How one training job lies on one machine.
 
-    The largest number of full-length rows per pass that fits is taken, first without, then with
-    activation checkpointing (which costs a third more time).
+    Tried in the order of what they cost in time: all rows of a step at once, fewer of them, activation
+    checkpointing (a third more time), the base in 4 bits where the spec leaves the method open, the
+    weights shared out among the machine's GPUs. The first that fits is taken.
 
     Args:
         tokens: counts by this model's tokenizer.
         rows: rows of the training split.
         epochs: passes over them, as the backend will make them.
         batch_size: rows of one optimizer step, likewise.
+        methods: that the backend can train this model with.
+        probes: what was measured on this machine.
     """
-    method: Literal["lora", "qlora", "full"] = "lora" if spec.method == "auto" else spec.method
-    precision, why_precision = _precision(shape, machine)
-    length = _length(spec, shape)
-    # A pass never holds more than one step's rows, and none is longer than the longest.
-    most = batch_size * min(length, tokens.longest or length)
+    desk = _Desk(spec, shape, machine, Rows(tokens, rows, epochs, batch_size), probes)
+    tried = list(desk.ways(methods))
+    return desk.told(next((way for way in tried if desk.fits(way)), tried[-1]))
 
-    def load(per_pass: int, checkpointing: bool) -> Load:
-        lora = spec.hyperparameters.lora
-        held = max(1, min(per_pass * length, most))
-        return Load(
-            shape, method, precision, lora.rank, lora.dropout > 0, held, checkpointing, bool(machine.gpu)
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to train."""
+
+    method: Method
+    processes: int
+    sharded: bool
+    per_pass: int
+    checkpointing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Everything one question is about."""
+
+    spec: JobSpec
+    shape: ModelShape
+    machine: Machine
+    data: Rows
+    probes: Probes
+
+    def ways(self, methods: tuple[str, ...]) -> Iterator[_Way]:
+        """All ways to try, the cheapest in time first, the smallest last."""
+        sizes = [2**power for power in range(int(math.log2(self.data.batch_size)), -1, -1)]
+        gpus = max(1, self.machine.gpus) if self.machine.gpu else 1
+        together = min(gpus, self.data.batch_size)
+        spread = [(together, False)] + ([(together, True)] if together > 1 else [])
+        for method in self._methods(methods):
+            for processes, sharded in spread if method != "qlora" else spread[:1]:
+                for checkpointing in (False, True):
+                    for size in sizes:
+                        if size <= max(1, self.data.batch_size // processes):
+                            yield _Way(method, processes, sharded, size, checkpointing)
+
+    def _methods(self, methods: tuple[str, ...]) -> list[Method]:
+        asked = self.spec.method
+        if asked == "auto":
+            return ["lora", "qlora"] if "qlora" in methods and "lora" in methods else ["lora"]
+        return [asked]
+
+    @property
+    def length(self) -> int:
+        asked = self.spec.hyperparameters.max_length
+        return min(self.shape.max_positions, DEFAULT_LENGTH if asked == "auto" else asked)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that will be trained on; both answers of it, for preferences."""
+        return min(self.length * self.answers, self.data.tokens.longest or self.length * self.answers)
+
+    @property
+    def answers(self) -> int:
+        return 2 if self.spec.task == "dpo" else 1
+
+    @property
+    def room_gib(self) -> float:
+        """On each GPU, or in the machine."""
+        return _USABLE * (self.machine.gpu_memory_gib if self.machine.gpu else self.machine.memory_gib)
+
+    def pass_tokens(self, way: _Way) -> int:
+        """The most that one pass holds: never more than one step's rows, and none longer than the longest."""
+        return max(self.longest, min(way.per_pass * self.length, self.data.batch_size * self.longest))
+
+    def setting(self, way: _Way) -> Setting:
+        lora = self.spec.hyperparameters.lora
+        return Setting(
+            shape=self.shape,
+            task=self.spec.task,
+            method=way.method,
+            precision=self.precision[0],
+            rank=lora.rank,
+            dropout=lora.dropout > 0,
+            checkpointing=way.checkpointing,
+            threads=self.threads[0],
         )
 
-    room = _room_gib(machine)
-    per_pass, checkpointing = _choose(load, room, batch_size)
-    chosen = load(per_pass, checkpointing)
-    parts = parts_gib(chosen)
-    memory = round(sum(parts.values()), 3)
-    fits = memory <= room
-    total = tokens.by_split.get("train", tokens.tokens) * epochs
-    passes = _passes(rows, batch_size, epochs, total, chosen.tokens)
-    threads, why_threads = _threads(shape, machine)
-    work = Work(shape, method, checkpointing, total, mean_length(tokens.lengths), passes, threads)
-    return Fit(
-        machine=machine,
-        fits=fits,
-        memory_gib=memory,
-        parts_gib=parts,
-        hours=hours(work, machine),
-        choices={
-            "precision": why_precision,
+    def measured(self, way: _Way) -> Measured | None:
+        return self.probes.measured(self.setting(way), on_gpu=bool(self.machine.gpu))
+
+    def load(self, way: _Way) -> Load:
+        lora, measured = self.spec.hyperparameters.lora, self.measured(way)
+        precision = self.precision[0]
+        if measured is not None and measured.exact:
+            precision = "bf16" if measured.precision == "bf16" else "fp32"
+        return Load(
+            self.shape,
+            way.method,
+            precision,
+            lora.rank,
+            lora.dropout > 0,
+            self.pass_tokens(way),
+            way.checkpointing,
+            bool(self.machine.gpu),
+            trained_share=measured.trained_share if measured else TRAINED_SHARE,
+            processes=way.processes,
+            sharded=way.sharded,
+            slack=measured.slack if measured else None,
+            process_gib=measured.process_gib if measured else None,
+        )
+
+    def fits(self, way: _Way) -> bool:
+        return sum(parts_gib(self.load(way)).values()) <= self.room_gib
+
+    @property
+    def precision(self) -> tuple[Precision, tuple[str, str]]:
+        return _precision(self.shape, self.machine)
+
+    @property
+    def threads(self) -> tuple[int, str]:
+        return _threads(self.shape, self.machine)
+
+    def work(self, way: _Way) -> Work:
+        data, measured = self.data, self.measured(way)
+        made = passes(
+            data.tokens.lengths,
+            data.tokens.by_split.get("train", data.tokens.tokens),
+            rows=data.rows,
+            epochs=data.epochs,
+            batch_size=data.batch_size,
+            pass_tokens=self.pass_tokens(way),
+            trained_share=measured.trained_share if measured else TRAINED_SHARE,
+            answers=self.answers,
+        )
+        steps = math.ceil(data.rows / data.batch_size) * data.epochs
+        return Work(self.setting(way), made, steps, way.processes)
+
+    def told(self, way: _Way) -> Fit:
+        """The answer for one way."""
+        parts = parts_gib(self.load(way))
+        memory = round(sum(parts.values()), 3)
+        measured = self.measured(way)
+        speeds = measured.speeds() if measured else assumed(self.machine, self.threads[0])
+        fits = memory <= self.room_gib
+        return Fit(
+            machine=self.machine,
+            fits=fits,
+            memory_gib=memory,
+            parts_gib=parts,
+            hours=hours(self.work(way), speeds),
+            choices=self._choices(way),
+            why_not=None if fits else self._why_not(parts, memory),
+            basis=measured.sentence() if measured else None,
+        )
+
+    def _choices(self, way: _Way) -> dict[str, tuple[object, str]]:
+        found: dict[str, tuple[object, str]] = {
+            "precision": self.precision[1],
             "micro_batch": (
-                per_pass,
-                f"{per_pass} × {length:,} tokens a pass, within {room:.1f} GiB",
+                way.per_pass,
+                f"{way.per_pass} × {self.length:,} tokens a pass, within {self.room_gib:.1f} GiB",
             ),
-            "checkpointing": (checkpointing, _why_checkpointing(checkpointing)),
-            "threads": (threads, why_threads),
-        },
-        why_not=None if fits else _why_not(parts, memory, room, length, machine),
-    )
+            "checkpointing": (way.checkpointing, _why_checkpointing(way.checkpointing)),
+            "threads": self.threads,
+            "method": (way.method, self._why_method(way)),
+        }
+        if way.processes > 1:
+            found["processes"] = (way.processes, "one for each GPU; each takes its share of a step's rows")
+        if way.sharded:
+            found["sharded"] = (True, "a whole copy of the weights does not fit on one GPU")
+        return found
 
+    def _why_method(self, way: _Way) -> str:
+        if self.spec.method != "auto":
+            return "as the spec says"
+        if way.method == "qlora":
+            return "QLoRA: with whole weights it does not fit; in 4 bits it does"
+        return "LoRA: the least memory, and an adapter anyone can load"
 
-def _choose(load: Callable[[int, bool], Load], room: float, batch: int) -> tuple[int, bool]:
-    """Rows per pass, and whether to checkpoint. Where nothing fits: the smallest there is."""
-    sizes = [2**power for power in range(int(math.log2(batch)), -1, -1)]
-    for checkpointing in (False, True):
-        for size in sizes:
-            if sum(parts_gib(load(size, checkpointing)).values()) <= room:
-                return size, checkpointing
-    return 1, True
+    def _why_not(self, parts: Mapping[str, float], memory: float) -> str:
+        largest = max(parts, key=lambda name: parts[name])
+        machine = self.machine
+        what = f"{machine.gpu} memory" if machine.gpu else "memory"
+        return (
+            f"needs about {memory:.1f} GiB for one row of {self.longest:,} tokens, most of it {largest} "
+            f"({parts[largest]:.1f} GiB); {machine.name} has {self.room_gib:.1f} GiB of {what} to give"
+        )
 
 
 def _precision(shape: ModelShape, machine: Machine) -> tuple[Precision, tuple[str, str]]:
@@ -105,11 +256,6 @@ def _precision(shape: ModelShape, machine: Machine) -> tuple[Precision, tuple[st
     return "bf16", ("auto", "bf16: half the memory of fp32, and the GPU's fast path")
 
 
-def _length(spec: JobSpec, shape: ModelShape) -> int:
-    asked = spec.hyperparameters.max_length
-    return min(shape.max_positions, DEFAULT_LENGTH if asked == "auto" else asked)
-
-
 def _threads(shape: ModelShape, machine: Machine) -> tuple[int, str]:
     """Measured at 0.9 M parameters on two cores: the second one takes a fifth off a step while the
     machine is idle, and makes it two to eight times as long while others use the cores."""
@@ -118,25 +264,7 @@ def _threads(shape: ModelShape, machine: Machine) -> tuple[int, str]:
     return max(1, machine.cpu_cores), "every core this process may use"
 
 
-def _passes(rows: int, batch: int, epochs: int, tokens: int, per_pass: int) -> int:
-    """Forward-backward passes: one a step, more where a step's rows do not fit in one."""
-    return max(math.ceil(rows / batch) * epochs, math.ceil(tokens / per_pass))
-
-
-def _room_gib(machine: Machine) -> float:
-    return _USABLE * (machine.gpu_memory_gib if machine.gpu else machine.memory_gib)
-
-
 def _why_checkpointing(checkpointing: bool) -> str:
     if checkpointing:
         return "without it the activations do not fit; it costs about a third more time"
     return "the activations fit without it"
-
-
-def _why_not(parts: Mapping[str, float], memory: float, room: float, length: int, machine: Machine) -> str:
-    largest = max(parts, key=lambda name: parts[name])
-    what = f"{machine.gpu} memory" if machine.gpu else "memory"
-    return (
-        f"needs about {memory:.1f} GiB for one row of {length:,} tokens, most of it {largest} "
-        f"({parts[largest]:.1f} GiB); {machine.name} has {room:.1f} GiB of {what} to give"
-    )

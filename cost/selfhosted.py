@@ -127,13 +127,12 @@ def _trains(
     batch_size: int,
 ) -> tuple[str, Fit] | None:
     """How training fits on one GPU of the kind: as asked, else with a 4-bit base; None where not at all."""
-    asked = "lora" if spec.method == "auto" else spec.method
     machine = Machine(gpu.name, gpu.name, 1, gpu.memory_gib, 8, _HOST_MEMORY_GIB)
-    for method in dict.fromkeys((asked, "qlora")):
+    for method in dict.fromkeys((spec.method, "qlora")):
         tried = spec.model_copy(update={"method": method})
         lies = fit(tried, shape, machine, tokens, rows=rows, epochs=epochs, batch_size=batch_size)
         if lies.fits:
-            return method, lies
+            return str(lies.choices["method"][0]), lies
     return None
 
 

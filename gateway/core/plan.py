@@ -85,7 +85,9 @@ class Machine:
 class Fit:
     """How training fits on a machine, and what every `auto` became there, with the reason.
 
-    `parts_gib` adds up to `memory_gib`. `choices` maps a setting to (value, why).
+    `parts_gib` adds up to `memory_gib`. `choices` maps a setting to (value, why). `basis` says what was
+    measured to know the time and the memory; None: nothing was, both are assumed from public figures.
+    `fix` is the smallest change that would make it fit.
     """
 
     machine: Machine
@@ -95,6 +97,8 @@ class Fit:
     hours: Range
     choices: Mapping[str, tuple[object, str]]
     why_not: str | None = None
+    basis: str | None = None
+    fix: str | None = None
 
     def choices_json(self) -> dict[str, dict[str, object]]:
         return {name: {"value": value, "why": why} for name, (value, why) in self.choices.items()}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cost import fit
-from cost.hours import mean_length
 from cost.memory import adapter_parameters
+from cost.work import row_lengths
 from gateway.core.facts import ModelShape
 from gateway.core.plan import Fit, Machine
 from gateway.core.rows import TokenStats
@@ -58,7 +58,8 @@ def test_eight_billion_parameters_fit_a_24_gb_gpu_with_checkpointing_and_an_80_g
 
 
 def test_what_does_not_fit_says_what_is_too_large() -> None:
-    made = fitted(LLAMA_8B, TWO_CORES)
+    asked = spec().model_copy(update={"method": "lora"})
+    made = fit(asked, LLAMA_8B, TWO_CORES, stats(), rows=1000, epochs=3, batch_size=8)
     assert not made.fits
     assert made.why_not is not None
     assert "most of it weights (29.9 GiB)" in made.why_not
@@ -98,8 +99,11 @@ def test_the_adapter_of_llama_8b_has_the_size_everybody_knows() -> None:
     assert adapter_parameters(LLAMA_8B, 16) == 41_943_040
 
 
-def test_the_average_token_sits_in_a_longer_row_than_the_average_row() -> None:
-    assert mean_length((100,) * 8) == pytest.approx(100)
-    skewed = (10, 10, 20, 50, 100, 300, 800, 900)
-    assert mean_length(skewed) > 150
-    assert mean_length(()) == 0
+def test_lengths_drawn_from_quantiles_lie_as_they_did_and_add_up() -> None:
+    quantiles = (10, 10, 20, 50, 100, 300, 800, 900)
+    drawn = row_lengths(quantiles, 110_000, 1000)
+    assert sum(drawn) == pytest.approx(110_000, rel=0.01)
+    assert drawn == sorted(drawn)
+    assert drawn[-1] == 900
+    assert row_lengths((), 500, 5) == [100] * 5
+    assert row_lengths(quantiles, 0, 0) == []
