@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 
@@ -42,6 +43,12 @@ def for_training(gpus: Sequence[str] = ()) -> dict[str, str]:
     }
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     return {**ours, **OFFLINE, **seen}
+
+
+def for_ranks() -> dict[str, str]:
+    """That of several that train together: ours, and their traffic never leaves this machine."""
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+    return {**os.environ, "GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
 
 
 def for_supervisor() -> dict[str, str]:

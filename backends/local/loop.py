@@ -1,33 +1,25 @@
 """The flat loop: rows in, steps, a result out. Nothing here knows of processes or signals.
 
 Killed at any moment and started again it goes on from its last checkpoint with the same batches, the
-same dropout, and (on a CPU) the same bits.
+same dropout, and (on a CPU) the same bits. Where several ranks train together each walks through it.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from backends.local import batches, models
-from backends.local.checkpoint import load_checkpoint, save_checkpoint
-from backends.local.environment import cpu_threads
-from backends.local.files import sha256_of
-from backends.local.network import Network
-from backends.local.objective import Objective, objective
-from backends.local.render import Template
-from backends.local.run import Run, append_json, read_jsonl, sync_folder, write_bytes, write_json
-from backends.local.tokens import Item, tokenise
+from backends.local import memory, result
+from backends.local.checkpoint import Checkpoints, Reached
+from backends.local.ranks import Ranks
+from backends.local.run import Run, append_json, read_jsonl, write_bytes
+from backends.local.setup import Setup, prepare
+from backends.local.tokens import Item
 from gateway.core.errors import BackendError
-from gateway.core.spec import canonical_sha256
 
 WARMUP_SHARE = 0.05
 MAX_GRAD_NORM = 1.0
@@ -38,29 +30,11 @@ class Interrupted(Exception):
     """Asked to stop; everything needed to go on is on the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Everything the loop works with. `belongs_to` names configuration, data and base by hash."""
-
-    body: Mapping[str, Any]
-    items: Sequence[Item]
-    validation: Sequence[Item]
-    template: Template
-    network: Network
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    belongs_to: Mapping[str, str]
-
-    @property
-    def steps(self) -> int:
-        return self.body["epochs"] * self.steps_an_epoch
-
-    @property
-    def steps_an_epoch(self) -> int:
-        return math.ceil(len(self.items) / self.body["batch_size"])
+class Again(Exception):
+    """All ranks must begin again from the last checkpoint, with what this one has changed."""
 
 
-def train(run: Run, stop_asked: Callable[[], bool]) -> None:
+def train(run: Run, stop_asked: Callable[[], bool], ranks: Ranks | None = None) -> None:
     """The whole run.
 
     Raises:
@@ -69,122 +43,152 @@ def train(run: Run, stop_asked: Callable[[], bool]) -> None:
     """
     began = time.monotonic()
     run.set_status("preparing")
-    setup = prepare(run)
-    body, steps = setup.body, setup.steps
-    done = load_checkpoint(run, setup.network, setup.optimizer, setup.belongs_to)
-    _forget_metrics_after(run, done)
+    setup = prepare(run, ranks or Ranks())
+    if setup.origin is None:
+        raise AssertionError("a run's setup says what its checkpoints belong to")
+    checkpoints = Checkpoints(run, setup.network, setup.optimizer, setup.origin, setup.ranks)
+    reached = checkpoints.load()
+    if setup.ranks.first:
+        _forget_metrics_after(run, reached.step)
     run.set_status("training")
-    _tell_start(run, setup, done)
-    every = body.get("checkpoint_steps") or max(20, steps // 10)
-    clock = _Clock(done, steps)
-    saved_at = time.monotonic()
-    plan = batches.steps(setup.items, body["epochs"], body["batch_size"], body["seed"])
-    for step, items in enumerate(plan, 1):
-        if step <= done:
-            continue
-        figures = take_step(setup, step, items)
-        clock.passed(step, sum(item.length for item in items))
-        append_json(
-            run.folder / "metrics.jsonl", {"step": step, "steps": steps, **figures, **clock.to_json()}
-        )
-        if setup.validation and step % setup.steps_an_epoch == 0:
-            _validate(run, step, setup)
-        stop = stop_asked()
-        if stop or step % every == 0 or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-            save_checkpoint(run, step, setup.network, setup.optimizer, setup.belongs_to)
-            saved_at = time.monotonic()
-        if stop:
-            raise Interrupted
-    _save_result(run, setup)
+    _tell_start(run, setup, reached.step)
+    reached = _steps(run, setup, checkpoints, reached, stop_asked)
+    if setup.ranks.sharded:  # the result is made by one process, of weights that lie whole on the disk
+        checkpoints.save(reached, keep=setup.body.get("keep_checkpoints", 2))
+    result.save(run, setup, checkpoints, reached)
     seconds = round(time.monotonic() - began, 1)
-    run.event("info", "trained", "training has ended", steps=steps, seconds=seconds)
+    run.event("info", "trained", "training has ended", steps=reached.step, seconds=seconds)
     run.set_status("succeeded")
 
 
-def prepare(run: Run) -> Setup:
-    """Rows, network, objective and optimizer, all seeded."""
-    config = run.config
-    body = config["body"]
-    settle(body)
-    folder = models.ensure(body["model"]["id"], Path(config["home"]), _tell_building(run))
-    template = Template.load(folder, body["model"]["name"])
-    items = tokenise(run, "train", template)
-    validation = tokenise(run, "validation", template) if "validation" in config["files"] else ()
-
-    belongs_to = {
-        "configuration": canonical_sha256(body),
-        "data": config["files"]["train"]["sha256"],
-        "base": models.revision(folder),
-    }
-    return assemble(body, folder, template, items, validation, belongs_to)
-
-
-def settle(body: Mapping[str, Any]) -> None:
-    """This process computes with the body's threads, and the same twice."""
-    torch.set_num_threads(body.get("threads") or cpu_threads())
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Deterministic mode also fills every fresh tensor, to find bugs of torch's own: a tenth of a small step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def assemble(
-    body: Mapping[str, Any],
-    folder: Path,
-    template: Template,
-    items: Sequence[Item],
-    validation: Sequence[Item] = (),
-    belongs_to: Mapping[str, str] | None = None,
-) -> Setup:
-    """Network, objective and optimizer around some rows, seeded; `folder` holds the base."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(body["seed"])  # pyright: ignore[reportUnknownMemberType]
-    network = Network.load(folder, body, template.tokenizer, device)
-    return Setup(
-        body=body,
-        items=items,
-        validation=validation,
-        template=template,
-        network=network,
-        objective=objective(body["task"], network),
-        optimizer=torch.optim.AdamW(network.trainable().values(), lr=0.0, weight_decay=0.0),
-        belongs_to=belongs_to or {},
-    )
+def _steps(
+    run: Run, setup: Setup, checkpoints: Checkpoints, reached: Reached, stop_asked: Callable[[], bool]
+) -> Reached:
+    """Every step that is left, or as many as make the model better."""
+    body, ranks = setup.body, setup.ranks
+    clock, saved_at = _Clock(reached.step, setup.steps), time.monotonic()
+    for step, items in enumerate(setup.plan, 1):
+        if step <= reached.step:
+            continue
+        if _no_longer_better(run, setup, reached):
+            break
+        setup, figures = _step_in_memory(run, setup, step, items)
+        clock.passed(step, sum(item.length for item in items))
+        validated = _validate(run, step, setup) if _validates(setup, step) else {}
+        reached = reached.after(step, validated.get("validation_loss"))
+        if ranks.first:
+            line = {"step": step, "steps": setup.steps, **figures, **validated, **clock.to_json()}
+            append_json(run.folder / "metrics.jsonl", {**line, "memory_gib": memory.high_water_gib()})
+        stop = ranks.any(stop_asked())
+        late = ranks.any(time.monotonic() - saved_at > CHECKPOINT_EVERY_S)
+        if stop or late or validated or step % _checkpoint_every(setup) == 0:
+            checkpoints.save(reached, keep=body.get("keep_checkpoints", 2))
+            saved_at = time.monotonic()
+        if stop:
+            raise Interrupted
+    return reached
 
 
 def take_step(setup: Setup, step: int, items: Sequence[Item]) -> dict[str, float]:
     """One optimizer step over some rows, in as many passes as fit; its loss, rate and gradient norm.
 
     Raises:
-        BackendError: the loss or the gradient is no number any more.
+        BackendError: the loss or the gradient is no number any more; the optimizer itself has no room.
+        RuntimeError, MemoryError: there was no room for a pass. Nothing has changed by then, and the
+            same step can be begun again.
     """
-    body, optimizer = setup.body, setup.optimizer
-    # Dropout follows from seed and step alone: a run that was killed draws the same numbers.
-    torch.manual_seed(body["seed"] * 1_000_003 + step)  # pyright: ignore[reportUnknownMemberType]
-    rate = _rate(body["learning_rate"], step, setup.steps)
+    return apply_gradients(setup, step, make_gradients(setup, step, items))
+
+
+def make_gradients(setup: Setup, step: int, items: Sequence[Item]) -> torch.Tensor:
+    """This rank's part of a step's gradients, and of its loss."""
+    # Dropout follows from seed, step and rank alone: a run that was killed draws the same numbers.
+    seed = (setup.body["seed"] * 1_000_003 + step) * setup.ranks.count + setup.ranks.number
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    setup.optimizer.zero_grad()
+    weight = setup.objective.weight(items)
+    loss = torch.zeros((), dtype=torch.float64, device=setup.network.device)
+    for part, counts in setup.passes(items):
+        share = setup.objective.loss(part) * (counts / weight)
+        (share * setup.ranks.loss_scale).backward()  # pyright: ignore[reportUnknownMemberType]
+        loss += share.detach()
+    return loss
+
+
+def apply_gradients(setup: Setup, step: int, loss: torch.Tensor) -> dict[str, float]:
+    """Gradients summed over the ranks, clipped and stepped along."""
+    optimizer, ranks = setup.optimizer, setup.ranks
+    parameters = list(setup.network.trainable().values())
+    ranks.sum_gradients(parameters)
+    norm = ranks.clip(parameters, MAX_GRAD_NORM).item()
+    total = ranks.sum(loss.item())
+    if not (math.isfinite(total) and math.isfinite(norm)):
+        raise _diverged(step)
+    rate = _rate(setup.body["learning_rate"], step, setup.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    weight = setup.objective.weight(items)
-    loss = 0.0
-    for part in batches.passes(items, body["micro_batch_tokens"]):
-        share = setup.objective.loss(part) / weight
-        share.backward()  # pyright: ignore[reportUnknownMemberType]
-        loss += share.item()
-    norm = torch.nn.utils.clip_grad_norm_(setup.network.trainable().values(), MAX_GRAD_NORM).item()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise _diverged(step)
-    optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-    optimizer.zero_grad()
-    return {"loss": loss, "lr": rate, "grad_norm": norm}
+    try:
+        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+    except RuntimeError as error:
+        raise (memory.not_enough() if memory.is_short(error) else error) from None
+    return {"loss": total, "lr": rate, "grad_norm": norm}
 
 
-def _validate(run: Run, step: int, setup: Setup) -> None:
+def _step_in_memory(
+    run: Run, setup: Setup, step: int, items: Sequence[Item]
+) -> tuple[Setup, dict[str, float]]:
+    """One step; where memory runs out, once more in smaller passes."""
+    try:
+        return setup, take_step(setup, step, items)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_short(error):
+            raise
+        largest = max((part for part, _ in setup.passes(items)), key=memory.tokens_of)
+    # Outside of the handler, whose traceback holds on to everything that was computed.
+    tokens = memory.smaller(run, largest, setup.pass_tokens)
+    if setup.ranks.sharded:
+        raise Again  # the other ranks wait in the middle of this pass
+    memory.release()
+    setup = replace(setup, pass_tokens=tokens)
+    return setup, take_step(setup, step, items)
+
+
+# -- validation ------------------------------------------------------------------------------------
+
+
+def _validates(setup: Setup, step: int) -> bool:
+    every = setup.body.get("validate_every") or setup.steps_an_epoch
+    return bool(setup.validation) and (step % every == 0 or step == setup.steps)
+
+
+def _validate(run: Run, step: int, setup: Setup) -> dict[str, float]:
     setup.network.model.eval()
     with torch.no_grad():
-        parts = batches.passes(setup.validation, setup.body["micro_batch_tokens"])
-        total = sum(setup.objective.loss(part).item() for part in parts)
+        passes = setup.passes(setup.validation)
+        mine = sum(setup.objective.loss(part).item() * counts for part, counts in passes)
     setup.network.model.train()
-    loss = total / setup.objective.weight(setup.validation)
+    loss = setup.ranks.sum(mine) / setup.objective.weight(setup.validation)
+    if not math.isfinite(loss):
+        raise _diverged(step)
     run.event("info", "validation", f"validation loss {loss:.4f}", step=step, loss=loss)
+    return {"validation_loss": loss}
+
+
+def _no_longer_better(run: Run, setup: Setup, reached: Reached) -> bool:
+    patience = setup.body.get("early_stopping", 0)
+    if not patience or reached.without_gain < patience:
+        return False
+    run.event(
+        "info", "stopped_early",
+        f"{patience} validations in a row were no better than that of step {reached.best}; "
+        f"{setup.steps - reached.step} steps are not taken (options.local.early_stopping)",
+        step=reached.step, best=reached.best,
+    )  # fmt: skip
+    return True
+
+
+def _checkpoint_every(setup: Setup) -> int:
+    return setup.body.get("checkpoint_every") or max(20, setup.steps // 10)
 
 
 def _rate(peak: float, step: int, steps: int) -> float:
@@ -193,28 +197,6 @@ def _rate(peak: float, step: int, steps: int) -> float:
     if step <= warmup:
         return peak * step / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup + 1)))
-
-
-def _save_result(run: Run, setup: Setup) -> None:
-    """What was trained, with its tokenizer; complete when it appears."""
-    unfinished, target = run.folder / ".adapter", run.folder / "adapter"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    weights = setup.network.save(unfinished)
-    setup.template.tokenizer.save_pretrained(str(unfinished))
-    write_json(
-        unfinished / "tunegate.json",
-        {
-            "model": run.config["body"]["model"],
-            **setup.belongs_to,
-            "adapter": sha256_of(unfinished / weights),
-        },
-    )
-    for path in unfinished.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    unfinished.rename(target)
-    sync_folder(run.folder)
 
 
 # -- telling ---------------------------------------------------------------------------------------
@@ -235,7 +217,8 @@ def _tell_start(run: Run, setup: Setup, done: int) -> None:
         precision=str(setup.network.dtype).removeprefix("torch."),
         trainable_parameters=sum(each.numel() for each in parameters),
         threads=torch.get_num_threads(),
-        base_revision=setup.belongs_to["base"],
+        processes=setup.ranks.count,
+        base_revision=setup.origin.hashes["base"] if setup.origin else None,
     )
 
 
@@ -257,18 +240,6 @@ class _Clock:
             "tokens_per_s": round(self._tokens / seconds, 1),
             "eta_s": round(each * (self._steps - self._step), 1),
         }
-
-
-def _tell_building(run: Run) -> Callable[[float], None]:
-    told = -1
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if (tenth := int(share * 10)) > told:
-            told = tenth
-            run.event("info", "building_base", f"building the base model: {share:.0%}", share=round(share, 3))
-
-    return tell
 
 
 def _forget_metrics_after(run: Run, step: int) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from backends.local import checkpoint
-from backends.local.loop import Interrupted, train
+from backends.local.loop import train
 from backends.local.render import IGNORE, Template
 from backends.local.run import Run
 from backends.local.train import failure_of
@@ -24,33 +22,9 @@ def _never() -> bool:
     return False
 
 
-def _after(steps: int) -> Callable[[], bool]:
-    """Ask to stop once so many steps are done."""
-    left = iter([False] * (steps - 1))
-    return lambda: next(left, True)
-
-
 def _losses(run: Run) -> list[float]:
     lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["loss"] for line in lines]
-
-
-def _adapter(run: Run) -> bytes:
-    return (run.folder / "adapter" / "adapter_model.safetensors").read_bytes()
-
-
-def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(bench: Bench) -> None:
-    whole = bench.prepare(rows(), "whole")
-    train(whole, _never)
-    parts = bench.prepare(rows(), "parts")
-    for steps in (3, 8):
-        with pytest.raises(Interrupted):
-            train(parts, _after(steps))
-    train(parts, _never)
-    assert len(_losses(whole)) == 20
-    assert _losses(parts) == _losses(whole)
-    assert _adapter(parts) == _adapter(whole)
-    assert _losses(whole)[-1] < _losses(whole)[0]
 
 
 def test_small_passes_and_large_ones_take_the_same_steps(bench: Bench) -> None:
@@ -84,38 +58,6 @@ def test_the_first_loss_is_the_models_own(bench: Bench) -> None:
     assert _losses(run)[0] == pytest.approx(total / trained, rel=1e-4)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_said(bench: Bench) -> None:
-    whole = bench.prepare(rows(), "whole")
-    train(whole, _never)
-    run = bench.prepare(rows(), "damaged")
-    for steps in (4, 4):
-        with pytest.raises(Interrupted):
-            train(run, _after(steps))
-    weights = run.folder / "checkpoints" / "step-000008" / "adapter.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    train(run, _never)
-    assert "checkpoint_corrupt" in [event.kind for event in run.events()]
-    assert _adapter(run) == _adapter(whole)
-
-
-def test_a_checkpoint_of_another_configuration_is_refused_by_name(bench: Bench) -> None:
-    run = bench.prepare(rows(), "one")
-    with pytest.raises(Interrupted):
-        train(run, _after(2))
-    other = bench.prepare(rows(), "other", learning_rate=3e-4)
-    shutil.copytree(run.folder / "checkpoints", other.folder / "checkpoints")
-    with pytest.raises(BackendError, match="another configuration"):
-        train(other, _never)
-
-
-def test_nothing_in_a_checkpoint_is_pickle(bench: Bench) -> None:
-    run = bench.prepare(rows(), "one")
-    with pytest.raises(Interrupted):
-        train(run, _after(2))
-    names = {path.suffix for path in (run.folder / "checkpoints").rglob("*") if path.is_file()}
-    assert names == {".safetensors", ".json"}
-
-
 def test_rows_that_do_not_fit_are_refused_or_shortened_and_counted(bench: Bench) -> None:
     long = {
         "messages": [
@@ -146,20 +88,6 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_next_step(bench: Bench, tm
     with pytest.raises(BackendError, match="no number any more at step 1") as caught:
         train(bench.prepare(rows(), "nan"), _never)
     assert "learning_rate" in (caught.value.fix or "")
-
-
-def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write_bytes", full)
-    run = bench.prepare(rows(), "full")
-    with pytest.raises(OSError, match="No space") as caught:
-        train(run, _after(2))
-    assert "disk is full" in failure_of(caught.value).message
-    assert not list((run.folder / "checkpoints").glob("step-*"))
 
 
 def test_no_library_message_reaches_a_failure() -> None:

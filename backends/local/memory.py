@@ -1,0 +1,85 @@
+"""When memory runs out: how that is recognised, what is tried, and how much was used."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from backends.local.run import Run, read_json, write_json
+from backends.local.tokens import Item
+from gateway.core.errors import BackendError
+
+ADJUSTED = "adjusted.json"  # in the run's folder: what a run does otherwise than its configuration says
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # torch has a class for a GPU's memory only; on a CPU its allocator's name is all there is.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def tokens_of(part: Sequence[Item]) -> int:
+    """What one pass holds, padding included."""
+    chats = [chat for item in part for chat in item.chats]
+    return len(chats) * max(chat.length for chat in chats)
+
+
+def smaller(run: Run, part: Sequence[Item], before: int) -> int:
+    """Tokens that go through at once from now on, half of what did not fit; kept in the run's folder,
+    so that more is not tried again, and said.
+
+    Args:
+        part: the largest pass of the step that did not fit.
+        before: tokens that might have gone through at once.
+
+    Raises:
+        BackendError: there is no smaller pass, or smaller ones were tried already.
+    """
+    if len(part) < 2 or (run.folder / ADJUSTED).exists():
+        raise not_enough()
+    held = tokens_of(part)
+    write_json(run.folder / ADJUSTED, {"micro_batch_tokens": held // 2})
+    run.event(
+        "warning", "smaller_passes",
+        f"memory ran out with {held:,} tokens at once; training goes on with {held // 2:,}, "
+        "and the same rows in each step",
+        before=before, micro_batch_tokens=held // 2,
+    )  # fmt: skip
+    return held // 2
+
+
+def not_enough() -> BackendError:
+    return BackendError(
+        "there is not enough memory",
+        backend="local",
+        place="training",
+        fix="lower hyperparameters.max_length, or take a smaller model or `method: qlora`; "
+        "`tunegate plan` says what fits",
+    )
+
+
+def release() -> None:
+    """Give back what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def high_water_gib() -> float:
+    """The most memory this process has held: the GPU's where it trains on one, else the machine's."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**30, 3)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
+
+
+def adjusted(run: Run, tokens: int) -> int:
+    """Tokens at once as a run was found to need it; never more than it was configured with."""
+    found = read_json(run.folder / ADJUSTED) or {}
+    return min(found.get("micro_batch_tokens", tokens), tokens)
