@@ -183,6 +183,10 @@ class Evaluate(Part):
         description="your own score, as `module:function`",
     )
     max_output_tokens: int = Field(default=256, ge=1, le=32_768)
+    general: Auto | bool = Field(
+        default="auto",
+        description="also ask 48 fixed general questions, to see what was forgotten; auto: where it is free",
+    )
 
 
 class Route(Part):

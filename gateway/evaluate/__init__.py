@@ -7,13 +7,18 @@ evaluation.summary()      # one plain sentence per metric
 
 from __future__ import annotations
 
+from gateway.evaluate.asking import Answer, OnProgress, ScoreAnswers, example_of
+from gateway.evaluate.classes import labels_of
+from gateway.evaluate.general import MAX_OUTPUT_TOKENS
 from gateway.evaluate.metrics import METRICS
-from gateway.evaluate.report import Evaluation, MetricResult, Verdict
-from gateway.evaluate.run import Answer, OnProgress, ScoreAnswers, check, evaluate
+from gateway.evaluate.report import Conclusion, Evaluation, MetricResult, Verdict
+from gateway.evaluate.run import check, evaluate
 
 __all__ = [
+    "MAX_OUTPUT_TOKENS",
     "METRICS",
     "Answer",
+    "Conclusion",
     "Evaluation",
     "MetricResult",
     "OnProgress",
@@ -21,4 +26,6 @@ __all__ = [
     "Verdict",
     "check",
     "evaluate",
+    "example_of",
+    "labels_of",
 ]

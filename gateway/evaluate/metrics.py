@@ -30,6 +30,8 @@ class Metric:
     Attributes:
         how: how it is computed, in words for the report.
         bounds: smallest and largest possible value; None where there is no such limit.
+        margin: a difference smaller than this is none that anybody would notice.
+        asked: whether a spec may name it; the others are measured where they apply.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Metric:
     how: str
     unit: str = ""
     bounds: tuple[float, float] | None = None
+    margin: float = 0.0
+    asked: bool = True
 
 
 _SHARE = (0.0, 1.0)
@@ -67,12 +71,41 @@ METRICS: Mapping[str, Metric] = {
         Metric("latency_median_s", "lower", f"median {_LATENCY}", unit="s"),
         Metric("latency_p90_s", "lower", f"90th percentile of the {_LATENCY}", unit="s"),
         Metric("scorer", "higher", "your own score of each answer, averaged"),
+        Metric(
+            "preference",
+            "higher",
+            "share of rows where the chosen answer is likelier than the rejected one, each as a whole",
+            bounds=_SHARE,
+            asked=False,
+        ),
+        Metric(
+            "preference_per_token",
+            "higher",
+            "the same by log-probability per token, so that a short answer has no advantage",
+            bounds=_SHARE,
+            asked=False,
+        ),
+        Metric(
+            "general_answers",
+            "higher",
+            "share of 48 fixed general questions answered rightly; none of them is from the dataset",
+            bounds=_SHARE,
+            asked=False,
+        ),
+        Metric(
+            "general_loss",
+            "lower",
+            "negative log-probability per token of ten fixed plain passages; less than 0.1 counts as nothing",
+            unit="nats/token",
+            margin=0.1,
+            asked=False,
+        ),
     )
 }
 
 # What a spec may ask for; `latency` is two figures.
 ASKABLE: Mapping[str, tuple[str, ...]] = {
-    **{name: (name,) for name in METRICS if not name.startswith("latency")},
+    **{name: (name,) for name, metric in METRICS.items() if metric.asked and metric.unit != "s"},
     "latency": ("latency_median_s", "latency_p90_s"),
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gateway.evaluate.classes import Classes
 from gateway.evaluate.intervals import Interval
 from gateway.evaluate.metrics import Metric
 
 EVALUATION_SCHEMA = "tunegate.evaluation/1"
+Place = tuple[int, int]  # file, line
 
 
 class Verdict(StrEnum):
@@ -20,16 +22,19 @@ class Verdict(StrEnum):
     UNCLEAR = "unclear"
     NEUTRAL = "neutral"  # neither way is better
     NO_BASELINE = "no_baseline"
+    TOO_SMALL = "too_small"  # the base is at chance: nothing could be seen to be lost
 
 
 @dataclass(frozen=True, slots=True)
 class MetricResult:
-    """One metric on the same rows for base and tuned, and the paired difference (tuned − base)."""
+    """One metric on the same rows for base and tuned, and the paired difference (tuned − base).
+    `telling` is False where the base is at chance."""
 
     metric: Metric
     base: Interval | None
     tuned: Interval
     difference: Interval | None
+    telling: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -37,8 +42,10 @@ class MetricResult:
             return Verdict.NO_BASELINE
         if self.metric.better == "neither":
             return Verdict.NEUTRAL
-        low, high = self.difference.low, self.difference.high
-        if low is None or high is None or low <= 0 <= high:
+        if not self.telling:
+            return Verdict.TOO_SMALL
+        low, high, margin = self.difference.low, self.difference.high, self.metric.margin
+        if low is None or high is None or (low <= margin and high >= -margin):
             return Verdict.UNCLEAR
         return Verdict.BETTER if (low > 0) == (self.metric.better == "higher") else Verdict.WORSE
 
@@ -61,28 +68,18 @@ _PHRASES = {
     Verdict.WORSE: "tuned is WORSE than base",
     Verdict.UNCLEAR: "no clear difference from base",
     Verdict.NEUTRAL: "base and tuned compared, neither way being better",
+    Verdict.TOO_SMALL: "the base is too small to tell",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ClassResult:
-    """Exact match on the rows of one reference value. The value itself may be personal, so the class
-    is named by the line it first stands on."""
+class Conclusion(StrEnum):
+    """All verdicts in one word; never better than the worst of them allows."""
 
-    file: int
-    line: int
-    n: int
-    base: Interval | None
-    tuned: Interval
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "file": self.file,
-            "line": self.line,
-            "n": self.n,
-            "base": self.base and self.base.to_json(),
-            "tuned": self.tuned.to_json(),
-        }
+    BETTER = "better"
+    WORSE = "worse"
+    MIXED = "mixed"  # better by one metric, worse by another
+    UNCLEAR = "unclear"
+    NO_BASELINE = "no_baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +89,33 @@ class Evaluation:
     Attributes:
         rows: rows answered.
         skipped: held-out rows with no text to compare with (an answer that only calls tools).
-        classes: exact match per reference value, where the references are few distinct values.
+        classes: precision, recall and F1 by class, where the references are few distinct answers.
         worse_metric: the metric `worse_rows` is about: the first asked for that has a direction.
-        worse_rows: (file, line) of rows on which tuned did worse than base.
+        worse_rows: (file, line) of held-out rows on which tuned did worse than base.
+        unanswered: (file, line) of held-out rows that a model refused to answer; in no figure.
+        cut: (file, line) of rows whose prompt was longer than a model takes, so that it saw a part.
         notes: what was asked and could not be measured, and why.
     """
 
     rows: int
     skipped: int
     results: tuple[MetricResult, ...]
-    classes: tuple[ClassResult, ...] = ()
+    classes: Classes = field(default_factory=Classes)
     worse_metric: str | None = None
-    worse_rows: tuple[tuple[int, int], ...] = ()
+    worse_rows: tuple[Place, ...] = ()
+    unanswered: tuple[Place, ...] = ()
+    cut: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """One word for all of it; forgetting counts like any other loss."""
+        verdicts = {result.verdict for result in self.results if result.metric.unit != "s"}
+        if Verdict.WORSE in verdicts:
+            return Conclusion.MIXED if Verdict.BETTER in verdicts else Conclusion.WORSE
+        if Verdict.BETTER in verdicts:
+            return Conclusion.BETTER
+        return Conclusion.NO_BASELINE if Verdict.NO_BASELINE in verdicts else Conclusion.UNCLEAR
 
     def result(self, name: str) -> MetricResult:
         return next(result for result in self.results if result.metric.name == name)
@@ -132,16 +143,21 @@ class Evaluation:
             "rows": self.rows,
             "skipped": self.skipped,
             "metrics": self.metrics_json(),
+            "conclusion": str(self.conclusion),
             "verdicts": {result.metric.name: str(result.verdict) for result in self.results},
             "words": {result.metric.name: result.sentence for result in self.results},
             "how": {result.metric.name: result.metric.how for result in self.results},
-            "classes": [found.to_json() for found in self.classes],
-            "worse_rows": {
-                "metric": self.worse_metric,
-                "rows": [{"file": file, "line": line} for file, line in self.worse_rows],
-            },
+            "classes": [found.to_json() for found in self.classes.results],
+            "confusions": [found.to_json() for found in self.classes.confusions],
+            "worse_rows": {"metric": self.worse_metric, "rows": _places(self.worse_rows)},
+            "unanswered": _places(self.unanswered),
+            "cut": _places(self.cut),
             "notes": list(self.notes),
         }
+
+
+def _places(places: tuple[Place, ...]) -> list[dict[str, int]]:
+    return [{"file": file, "line": line} for file, line in places]
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:

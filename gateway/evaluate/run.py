@@ -1,57 +1,29 @@
-"""The comparison itself: prompts out, answers in, one result per metric."""
+"""The comparison itself: what is asked of both models, and one result per metric."""
 
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gateway.core.errors import DataError, SpecError, Unsupported
-from gateway.core.job import ChatMessage, Completion, Score
-from gateway.core.rows import Message, Row
+from gateway.core.rows import Row
 from gateway.core.spec import Evaluate
-from gateway.evaluate import metrics
-from gateway.evaluate.intervals import Column, Interval, Statistic, difference_of, interval, mean
+from gateway.evaluate import general as check_of_general
+from gateway.evaluate import metrics, preferences
+from gateway.evaluate.asking import Answer, Answers, Asker, Example, OnProgress, ScoreAnswers, example_of
+from gateway.evaluate.classes import classes
+from gateway.evaluate.comparing import compare
+from gateway.evaluate.intervals import Column
 from gateway.evaluate.metrics import ASKABLE, METRICS, Metric, PerRow
-from gateway.evaluate.report import ClassResult, Evaluation, MetricResult
+from gateway.evaluate.report import Evaluation, MetricResult, Place
 from gateway.evaluate.scorer import Scorer, load_scorer
 
-Answer = Callable[[Sequence[Sequence[ChatMessage]], bool], Sequence[Completion]]
-ScoreAnswers = Callable[[Sequence[tuple[Sequence[Message], Message]], bool], Sequence[Score]]
-OnProgress = Callable[[int, int], None]
-
-BATCH = 16  # rows per call of `answer`, and so per step of the progress bar
-MOST_CLASSES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Example:
-    """A held-out row, cut before its last assistant turn."""
-
-    row: Row
-    prompt: tuple[Message, ...]
-    target: Message
-
-    @property
-    def chat(self) -> tuple[ChatMessage, ...]:
-        return tuple(ChatMessage(turn.role, turn.content) for turn in self.prompt)
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return self.row.file, self.row.line
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """What one model did: an answer per example, and log-probabilities where it gives them."""
-
-    completions: tuple[Completion, ...]
-    scores: tuple[Score, ...] | None
+_LIKELIHOODS = ("loss", "perplexity")
+Pairs = Sequence[tuple[Example, Example]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +34,18 @@ class _Measures:
     per_row: dict[str, PerRow]
     scorer: Scorer | None
 
+    @property
+    def need_scores(self) -> bool:
+        return bool({*_LIKELIHOODS} & {*self.names})
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What one model was seen to do."""
+
+    answers: Answers
+    preferred: tuple[Column, ...]
+
 
 def evaluate(
     asked: Evaluate,
@@ -69,6 +53,7 @@ def evaluate(
     *,
     answer: Answer,
     score: ScoreAnswers | None = None,
+    general: Answer | None = None,
     folder: Path,
     seed: int = 17,
     on_progress: OnProgress | None = None,
@@ -78,9 +63,12 @@ def evaluate(
     Args:
         asked: the spec's `evaluate` part.
         rows: held-out rows. The prompt is everything before the last assistant turn, the reference
-            that turn's text; for preference rows the chosen answer is the reference.
+            that turn's text; for preference rows the chosen answer is the reference, and how often it
+            is likelier than the rejected one is measured too.
         answer: (chats, tuned) → a completion for each, in order.
         score: (examples, tuned) → log-probabilities; None where the backend gives none.
+        general: as `answer`, for the fixed general questions, with room for
+            `general.MAX_OUTPUT_TOKENS`; None leaves them out.
         folder: what `json_schema` and `scorer` are relative to.
         seed: of the bootstrap.
         on_progress: called with (answered, to answer), base and tuned together.
@@ -90,37 +78,35 @@ def evaluate(
         DataError: no held-out row can be compared, or the scorer failed on a row.
     """
     measures = check(asked, folder)
-    examples = [example for row in rows if (example := _example(row)) is not None]
+    examples = [example for row in rows if (example := example_of(row)) is not None]
     if not examples:
         raise DataError(
             "there is no held-out row to compare on",
             place="data.test",
             fix="set `data.test` to a fraction such as 0.15, or to the path of rows kept apart",
         )
-    wants_scores = bool({"loss", "perplexity"} & set(measures.names))
-    ask = _Asker(examples, answer, score if wants_scores else None, 1 + asked.baseline, on_progress)
-    base, why_no_base = _ask_base(ask) if asked.baseline else (None, ())
-    tuned = ask(tuned=True)
+    pairs = preferences.pairs_of(rows)
+    asker = Asker(answer, score, 1 + asked.baseline, on_progress)
+    asker.total = len(examples) + len(pairs) + (check_of_general.units() if general else 0)
+    base, notes = _ask_base(asker, examples, pairs, measures) if asked.baseline else (None, ())
+    tuned = _ask(asker, examples, pairs, measures, tuned=True)
     results, worse = _results(measures, examples, base, tuned, seed)
+    notes = (*notes, *_notes(measures, pairs, tuned))
+    if general is not None:
+        asker.answer = general
+        more, why = check_of_general.general(asker, baseline=base is not None, seed=seed)
+        results, notes = (*results, *more), (*notes, *why)
     return Evaluation(
         rows=len(examples),
         skipped=len(rows) - len(examples),
         results=results,
-        classes=_classes(examples, base, tuned, seed),
+        classes=classes(examples, base and base.answers, tuned.answers, seed),
         worse_metric=worse[0],
         worse_rows=worse[1],
-        notes=(*why_no_base, *_notes(measures.names, tuned)),
+        unanswered=_unanswered(examples, base, tuned),
+        cut=_cut(examples, base, tuned),
+        notes=notes,
     )
-
-
-def _ask_base(ask: _Asker) -> tuple[_Answers | None, tuple[str, ...]]:
-    """The base's answers; or, where the backend has no base that answers as it is, a note why not: the
-    tuned model is then measured alone."""
-    try:
-        return ask(tuned=False), ()
-    except Unsupported as error:
-        ask.models = 1
-        return None, (f"the base was not asked: {error.message}; {error.fix}",)
 
 
 def check(asked: Evaluate, folder: Path) -> _Measures:
@@ -169,82 +155,59 @@ def _given(value: str | None, metric: str, path: str) -> str:
     return value
 
 
-def _example(row: Row) -> _Example | None:
-    """None for a row without an assistant's text to compare with."""
-    turns = (*row.messages, *row.chosen)
-    last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=None)
-    if not last or not turns[last].content.strip():
-        return None
-    return _Example(row, turns[:last], turns[last])
+# -- asking ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Asker:
-    """Asks one model after the other, batch by batch, and tells how far it is."""
+def _ask(
+    asker: Asker, examples: Sequence[Example], pairs: Pairs, measures: _Measures, *, tuned: bool
+) -> _Model:
+    answers = asker.ask(examples, tuned=tuned, scored=measures.need_scores)
+    return _Model(answers, preferences.preferred(asker, pairs, tuned=tuned) if pairs else ())
 
-    examples: Sequence[_Example]
-    answer: Answer
-    score: ScoreAnswers | None
-    models: int
-    on_progress: OnProgress | None
-    done: int = 0
 
-    def __call__(self, *, tuned: bool) -> _Answers:
-        completions: list[Completion] = []
-        scores: list[Score] = []
-        for start in range(0, len(self.examples), BATCH):
-            batch = self.examples[start : start + BATCH]
-            completions += self.answer([example.chat for example in batch], tuned)
-            scores += self._scores(batch, tuned)
-            self.done += len(batch)
-            if self.on_progress is not None:
-                self.on_progress(self.done, self.models * len(self.examples))
-        if len(completions) != len(self.examples) or len(scores) not in (0, len(self.examples)):
-            raise DataError(
-                f"{len(self.examples)} prompts were sent and {len(completions)} answers came back",
-                fix="evaluate again: `tunegate jobs show` says where the job stands",
-            )
-        return _Answers(tuple(completions), tuple(scores) or None)
+def _ask_base(
+    asker: Asker, examples: Sequence[Example], pairs: Pairs, measures: _Measures
+) -> tuple[_Model | None, tuple[str, ...]]:
+    """What the base did; or, where the backend has no base that answers as it is, a note why not: the
+    tuned model is then measured alone."""
+    try:
+        return _ask(asker, examples, pairs, measures, tuned=False), ()
+    except Unsupported as error:
+        asker.models = 1
+        return None, (f"the base was not asked: {error.message}; {error.fix}",)
 
-    def _scores(self, batch: Sequence[_Example], tuned: bool) -> Sequence[Score]:
-        """Log-probabilities; none, and none asked for again, where the backend gives none."""
-        if self.score is None:
-            return ()
-        try:
-            return self.score([(example.prompt, example.target) for example in batch], tuned)
-        except Unsupported:
-            self.score = None
-            return ()
+
+# -- results ---------------------------------------------------------------------------------------
 
 
 def _results(
-    measures: _Measures,
-    examples: Sequence[_Example],
-    base: _Answers | None,
-    tuned: _Answers,
-    seed: int,
-) -> tuple[tuple[MetricResult, ...], tuple[str | None, tuple[tuple[int, int], ...]]]:
+    measures: _Measures, examples: Sequence[Example], base: _Model | None, tuned: _Model, seed: int
+) -> tuple[tuple[MetricResult, ...], tuple[str | None, tuple[Place, ...]]]:
     """A result per metric; and for the first row-by-row metric with a direction, where tuned is worse."""
     found: list[MetricResult] = []
-    worse: tuple[str | None, tuple[tuple[int, int], ...]] = (None, ())
+    worse: tuple[str | None, tuple[Place, ...]] = (None, ())
     for name in measures.names:
         metric = METRICS[name]
-        after = _columns(metric, measures, examples, tuned)
-        before = _columns(metric, measures, examples, base) if base else None
+        after = _columns(metric, measures, examples, tuned.answers)
+        before = _columns(metric, measures, examples, base.answers) if base else None
         if after is None:
             continue
-        found.append(_compare(metric, before, after, seed))
+        found.append(compare(metric, before, after, seed))
         if worse[0] is None and before is not None and len(after) == 1 and metric.better == "higher":
             fell = np.flatnonzero(after[0] < before[0])
             worse = name, tuple(examples[int(i)].place for i in fell)
+    for place, name in enumerate(preferences.NAMES):
+        if tuned.preferred and np.isfinite(tuned.preferred[place]).any():
+            before = (base.preferred[place],) if base else None
+            found.append(compare(METRICS[name], before, (tuned.preferred[place],), seed))
     return tuple(found), worse
 
 
 def _columns(
-    metric: Metric, measures: _Measures, examples: Sequence[_Example], answers: _Answers
+    metric: Metric, measures: _Measures, examples: Sequence[Example], answers: Answers
 ) -> tuple[Column, ...] | None:
     """What the metric's statistic is made of, an entry per row; NaN where it does not apply."""
-    if metric.name in ("loss", "perplexity"):
+    if metric.name in _LIKELIHOODS:
         if answers.scores is None:
             return None
         counted = [s if s.tokens else None for s in answers.scores]
@@ -253,92 +216,45 @@ def _columns(
             np.array([float(s.tokens) if s else np.nan for s in counted]),
         )
     if metric.unit == "s":
-        return (np.array([completion.latency_s for completion in answers.completions]),)
+        return (np.array([np.nan if each is None else each.latency_s for each in answers.completions]),)
     values = [
-        _one(metric.name, measures, example, completion.text)
+        None if completion is None else _one(metric.name, measures, example, completion.text)
         for example, completion in zip(examples, answers.completions, strict=True)
     ]
     return (np.array([np.nan if value is None else value for value in values]),)
 
 
-def _one(name: str, measures: _Measures, example: _Example, text: str) -> float | None:
+def _one(name: str, measures: _Measures, example: Example, text: str) -> float | None:
     if name == "scorer" and measures.scorer is not None:
-        return measures.scorer(example.chat, text, example.target.content, example.row.line)
+        return measures.scorer(example.chat, text, example.target.content, example.place[1])
     return measures.per_row[name](text, example.target.content)
 
 
-def _compare(
-    metric: Metric, base: tuple[Column, ...] | None, tuned: tuple[Column, ...], seed: int
-) -> MetricResult:
-    """Base, tuned and their difference over the rows for which both have a value."""
-    statistic = _STATISTICS.get(metric.name, mean)
-    smooth = metric.unit != "s"
-    kept = np.isfinite(np.stack([*(base or ()), *tuned])).all(axis=0)
-    after = [column[kept] for column in tuned]
-    one = interval(after, statistic, bounds=metric.bounds, smooth=smooth, seed=seed)
-    if base is None:
-        return MetricResult(metric, None, one, None)
-    before = [column[kept] for column in base]
-    span = None if metric.bounds is None else metric.bounds[1] - metric.bounds[0]
-    return MetricResult(
-        metric,
-        interval(before, statistic, bounds=metric.bounds, smooth=smooth, seed=seed),
-        one,
-        interval(
-            [*before, *after],
-            difference_of(statistic),
-            bounds=None if span is None else (-span, span),
-            smooth=smooth,
-            seed=seed,
-        ),
+# -- what was not as it should be ------------------------------------------------------------------
+
+
+def _unanswered(examples: Sequence[Example], base: _Model | None, tuned: _Model) -> tuple[Place, ...]:
+    return tuple(
+        example.place
+        for place, example in enumerate(examples)
+        if any(model and model.answers.completions[place] is None for model in (base, tuned))
     )
 
 
-def _loss(log_probabilities: Column, tokens: Column, axis: int = -1) -> Any:
-    return -log_probabilities.sum(axis=axis) / tokens.sum(axis=axis)
+def _cut(examples: Sequence[Example], base: _Model | None, tuned: _Model) -> tuple[Place, ...]:
+    def was(model: _Model | None, place: int) -> bool:
+        completion = model.answers.completions[place] if model else None
+        return completion is not None and completion.cut_tokens > 0
+
+    return tuple(
+        example.place
+        for place, example in enumerate(examples)
+        if any(was(model, place) for model in (base, tuned))
+    )
 
 
-def _perplexity(log_probabilities: Column, tokens: Column, axis: int = -1) -> Any:
-    return np.exp(_loss(log_probabilities, tokens, axis=axis))
-
-
-def _median(values: Column, axis: int = -1) -> Any:
-    return np.median(values, axis=axis)
-
-
-def _p90(values: Column, axis: int = -1) -> Any:
-    return np.quantile(values, 0.9, axis=axis)
-
-
-_STATISTICS: dict[str, Statistic] = {
-    "loss": _loss,
-    "perplexity": _perplexity,
-    "latency_median_s": _median,
-    "latency_p90_s": _p90,
-}
-
-
-def _classes(
-    examples: Sequence[_Example], base: _Answers | None, tuned: _Answers, seed: int
-) -> tuple[ClassResult, ...]:
-    """Exact match per reference value, where the references look like labels: few, and repeated."""
-    labels = [metrics.normalise(example.target.content) for example in examples]
-    counts = Counter(labels)
-    if not 2 <= len(counts) <= MOST_CLASSES or len(labels) < 2 * len(counts):
-        return ()
-
-    def of(answers: _Answers, rows: list[int]) -> Interval:
-        hits = [metrics.exact_match(answers.completions[i].text, examples[i].target.content) for i in rows]
-        return interval([np.array(hits)], mean, bounds=(0.0, 1.0), seed=seed)
-
-    found: list[ClassResult] = []
-    for label, n in counts.most_common():
-        rows = [i for i, other in enumerate(labels) if other == label]
-        file, line = examples[rows[0]].place
-        found.append(ClassResult(file, line, n, of(base, rows) if base else None, of(tuned, rows)))
-    return tuple(found)
-
-
-def _notes(names: Sequence[str], tuned: _Answers) -> tuple[str, ...]:
-    missing = [name for name in names if name in ("loss", "perplexity")] if tuned.scores is None else []
+def _notes(measures: _Measures, pairs: Pairs, tuned: _Model) -> tuple[str, ...]:
+    missing = [name for name in measures.names if name in _LIKELIHOODS and tuned.answers.scores is None]
+    if pairs and not np.isfinite(tuned.preferred[0]).any():
+        missing.append("preference")
     return tuple(f"{name}: not measured, this backend gives no log-probabilities" for name in missing)

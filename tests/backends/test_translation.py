@@ -85,6 +85,7 @@ OFF_DEFAULT: Mapping[str, Any] = {
     "evaluate.json_schema": {"evaluate": {"json_schema": "answer.json"}},
     "evaluate.scorer": {"evaluate": {"scorer": "mine:score"}},
     "evaluate.max_output_tokens": {"evaluate": {"max_output_tokens": 32}},
+    "evaluate.general": {"evaluate": {"general": False}},
     "route.backends": {"route": {"backends": ["openai"]}},
     "route.objective": {"route": {"objective": "fastest"}},
     "route.budget_usd": {"route": {"budget_usd": Decimal(50)}},
