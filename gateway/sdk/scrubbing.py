@@ -43,7 +43,7 @@ def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = Non
 
     dataset = open_dataset(spec.data, spec.folder, task=spec.task)
     key = scrub_key(rooms)
-    method = Method("shift", rooms.clock().year, spec.data.group_by)
+    method = Method("shift", rooms.clock().year, spec.data.group_by, rooms.ner)
     name = canonical_sha256(
         {
             "sources": [[file_sha256(source), source.kind, source.split] for source in dataset.sources],
@@ -90,7 +90,7 @@ def scrub(
         if target.exists() and not force:
             raise DataError("this file is there already", place=str(target), fix="add --force to replace it")
     key = scrub_key(rooms, seed_file)
-    method = Method(dates, rooms.clock().year, group_by)
+    method = Method(dates, rooms.clock().year, group_by, rooms.ner)
     return [
         (target, scrub_file(source, target, key, method, on_progress=on_progress))
         for source, target in zip(sources, targets, strict=True)

@@ -1,4 +1,4 @@
-"""A token-classification model made by hand: one word is a person, one a place, whatever stands around them."""
+"""A token-classification model made by hand: one word is a person, one a place, wherever they stand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ _KIND = {"zorblax": 1, "quuxville": 2, "##blax": 1}
 
 
 def make_model(
-    folder: Path, *, labels: Sequence[str] = LABELS, positions: int = 16, heads: bool = True, sure: float = 10.0
+    folder: Path,
+    *,
+    labels: Sequence[str] = LABELS,
+    positions: int = 16,
+    heads: bool = True,
+    sure: float = 10.0,
 ) -> Path:
     """Write the model: `zorblax` has the second label, `quuxville` the third, everything else the first.
 

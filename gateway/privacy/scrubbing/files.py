@@ -64,7 +64,7 @@ class Scrubbing:
 
     def header(self, names: Iterable[str]) -> list[str]:
         """A table's column names, those that identify someone replaced."""
-        columns = Method(self.method.dates, self.method.year)
+        columns = Method(self.method.dates, self.method.year, ner=self.method.ner)
         found = scrub_record(dict.fromkeys(names, ""), self._key, columns)
         if found.record is None:
             raise DataError(

@@ -15,6 +15,7 @@ from gateway.core.classes import DataClass
 from gateway.core.rows import Finding
 from gateway.privacy import lexicon
 from gateway.privacy.classes import class_of
+from gateway.privacy.ner import Ner
 from gateway.privacy.scanner import RecordScan, scan_record
 from gateway.privacy.scrubbing import dates
 from gateway.privacy.scrubbing.draft import Address, Draft, Edit, Text
@@ -39,15 +40,18 @@ class Method:
         dates: `shift` moves a subject's dates by a secret number of weeks; `year` leaves the year alone.
         group_by: the field whose value names the subject; None: every record is its own.
         year: the year now; a date 90 or more years before it tells an age over 89.
+        ner: a model that reads beside the rules; what it finds is taken out as well.
     """
 
     dates: DateRule
     year: int
     group_by: str | None = None
+    ner: Ner | None = None
 
     def __str__(self) -> str:
         group = f" group_by={self.group_by}" if self.group_by else ""
-        return f"{VERSION} dates={self.dates}{group}"
+        model = f" ner={self.ner.fingerprint[:16]}" if self.ner else ""
+        return f"{VERSION} dates={self.dates}{group}{model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def learn(raw: Mapping[str, Any], method: Method) -> tuple[str, dict[str, str]] 
     if subject is None:
         return None
     raw, _ = unfold(raw)
-    findings, draft = scan_record(raw).findings, None
+    findings, draft = scan_record(raw, ner=method.ner).findings, None
     found: dict[str, str] = {}
     for each in findings:
         draft = draft or Draft(raw)
@@ -122,12 +126,12 @@ class _Scrub:
         self._name_subject()
         for number in range(_ROUNDS + 1):
             built = self._draft.build()
-            scanned = scan_record(built)
+            scanned = scan_record(built, ner=self._method.ner)
             if not scanned.complete:
                 return Scrubbed(None, "not_scanned", detected=DataClass.PHI)
             if number == 0:
                 as_it_came = self._folded or self._replaced
-                detected = max(_class(scanned), _class(scan_record(self._came) if as_it_came else scanned))
+                detected = max(_class(scanned), _class(self._as_it_came() if as_it_came else scanned))
             fresh, unreadable = self._fresh(built, scanned.findings)
             if unreadable:
                 return Scrubbed(None, "unreadable_content", detected=DataClass.PHI)
@@ -141,6 +145,9 @@ class _Scrub:
             self._replace(fresh)
             self._replace_elsewhere()
         raise AssertionError("the last round returns")
+
+    def _as_it_came(self) -> RecordScan:
+        return scan_record(self._came, ner=self._method.ner)
 
     def _name_subject(self) -> None:
         """Rewrite the field that names the subject, whole: whatever it looks like, it identifies."""
