@@ -30,10 +30,11 @@ from gateway.core.errors import BackendError, Unsupported
 from gateway.core.facts import Facts, ModelFacts, ModelShape
 from gateway.core.job import Artifact, ChatMessage, Completion, Event, RemoteRef, Score, Site, Snapshot
 from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
+from gateway.core.probe import Probe
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
-__all__ = ["Backend", "Check", "Handover", "NoOptions", "ProxyCounter", "Staged", "load_facts"]
+__all__ = ["Backend", "Check", "Handover", "Merged", "NoOptions", "ProxyCounter", "Staged", "load_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,25 @@ class Handover:
     team: str = "default"
     slots: int | None = None
     per_team: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A tuned model written as one that stands alone.
+
+    Attributes:
+        files: SHA-256 (hex) by file name, of the weights.
+        bytes: size of the whole folder.
+        deviation: how far its logits, read back from the disk, are from those of base and adapter: the
+            length of the difference over the length of the logits.
+        precision: the type of its numbers: `float32`, `bfloat16`, …
+    """
+
+    folder: Path
+    files: Mapping[str, str]
+    bytes: int
+    deviation: float
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +199,11 @@ class Backend(ABC):
         """Machines this backend would train on; empty for managed backends. Imports no SDK."""
         return ()
 
+    def hardware(self) -> str:
+        """What a measurement taken here holds for: the machine, and the libraries whose speed it is.
+        Empty where training is not on a machine of ours."""
+        return ""
+
     # -- lifecycle: the only part that touches a network or a process -----------------------------
 
     def addresses(self) -> tuple[str, ...]:
@@ -201,6 +226,13 @@ class Backend(ABC):
     ) -> RemoteRef:
         """Start the job. The same key is the same job, whatever crashed in between."""
         raise self._lacks("submit")
+
+    def probe(
+        self, translation: Translation, staged: Sequence[Staged], *, folder: Path, steps: int = 20
+    ) -> Probe:
+        """Take some steps of the job in a process of its own, in this folder, and measure them. Nothing
+        of what was trained is kept."""
+        raise self._lacks("probe")
 
     def find(self, key: str) -> RemoteRef | None:
         """The job submitted under this key, or None when there is none."""
@@ -269,6 +301,20 @@ class Backend(ABC):
     ) -> tuple[Score, ...]:
         """Log-probability of each answer given its prompt."""
         raise self._lacks("score")
+
+    def merge(self, model_ref: str, out: Path, *, card: str) -> Merged:
+        """Write a tuned model as one that stands alone, in a new folder that appears whole or not at all.
+
+        Args:
+            model_ref: an artifact's callable id.
+            out: the folder, which must not exist.
+            card: what its README.md says.
+
+        Raises:
+            Unsupported: the weights are not on this machine, or stand alone already.
+            SettingsError: the folder exists, or cannot be written.
+        """
+        raise self._lacks("merge")
 
     def classify(self, error: Exception) -> BackendError:
         """The typed error for an exception of the vendor's SDK, by its type and status."""

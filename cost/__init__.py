@@ -15,8 +15,10 @@ from cost.estimate import OWN_HARDWARE, Priced, Usage, cents, estimate
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
 from cost.prices import PriceBook, Quote
+from cost.probing import Measured, Probes
 from cost.selfhosted import SelfHosted, self_hosted
 from cost.serving import Capacity, capacity
+from cost.smaller import smallest_change
 
 __all__ = [
     "OWN_HARDWARE",
@@ -29,10 +31,12 @@ __all__ = [
     "Entered",
     "Gpu",
     "Managed",
+    "Measured",
     "Outcome",
     "Override",
     "PriceBook",
     "Priced",
+    "Probes",
     "Quote",
     "Rental",
     "SelfHosted",
@@ -49,4 +53,5 @@ __all__ = [
     "managed",
     "self_hosted",
     "sensitivity",
+    "smallest_change",
 ]

@@ -68,7 +68,7 @@ class Measured:
 class Probes:
     """The probes of one machine; those of other machines or libraries are left out."""
 
-    def __init__(self, probes: Iterable[Probe], machine: str) -> None:
+    def __init__(self, probes: Iterable[Probe] = (), machine: str = "") -> None:
         self._probes = tuple(probe for probe in probes if probe.machine == machine)
 
     def __bool__(self) -> bool:

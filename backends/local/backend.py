@@ -8,19 +8,19 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import psutil
 from filelock import FileLock
 
 from backends.base import Backend, Handover, ProxyCounter, Staged
-from backends.local import models, supervisor, wire
+from backends.local import models, probing, supervisor, wire
 from backends.local.environment import cpu_threads, gpu_cards
 from backends.local.files import sha256_of
 from backends.local.infer import Inference
 from backends.local.loaded import Weights, untuned, weights_of
-from backends.local.queue import Queue
 from backends.local.options import LocalOptions
+from backends.local.queue import Queue
 from backends.local.render import Template, TemplateCounter
 from backends.local.run import Run, State, write_json
 from gateway.core.errors import BackendError, DataError, NotFound, Rejected, Unsupported
@@ -36,6 +36,7 @@ from gateway.core.job import (
     Snapshot,
 )
 from gateway.core.plan import CandidateKey, Fit, Machine, ProviderFile, Translation
+from gateway.core.probe import Probe
 from gateway.core.rows import Convert, DataProfile, Message, Row, TokenCounter
 from gateway.core.spec import JobSpec
 
@@ -141,6 +142,9 @@ class LocalBackend(Backend):
             ),
         )
 
+    def hardware(self) -> str:
+        return probing.machine()
+
     def preview(self, model: ModelFacts, row: Row) -> list[tuple[str, bool]]:
         """The text the model is trained on; True where its tokens count."""
         if model.id not in self._templates:
@@ -180,17 +184,8 @@ class LocalBackend(Backend):
         with FileLock(pointer.with_suffix(".lock"), mode=0o600):
             if not pointer.exists():
                 folder = handover.folder.absolute() / f"training-{pointer.stem[:8]}"
-                files = {
-                    part.file.split: {"path": part.uri, "sha256": sha256_of(Path(part.uri))}
-                    for part in staged
-                }
                 Run(folder).create(
-                    {
-                        "key": key,
-                        "home": str(self.home.absolute()),
-                        "files": files,
-                        "body": dict(translation.requests[0].body),
-                    },
+                    self._config(translation, staged, key),
                     {
                         "job_id": handover.job_id,
                         "folder": str(handover.folder.absolute()),
@@ -205,6 +200,13 @@ class LocalBackend(Backend):
             ref = self._ref(pointer)
             self._revive(Run(Path(ref.id)))
         return ref
+
+    def probe(
+        self, translation: Translation, staged: Sequence[Staged], *, folder: Path, steps: int = probing.STEPS
+    ) -> Probe:
+        run = Run(folder)
+        run.create(self._config(translation, staged, "probe"), {})
+        return probing.probe(run, steps)
 
     def find(self, key: str) -> RemoteRef | None:
         pointer = self._pointer(key)
@@ -300,6 +302,17 @@ class LocalBackend(Backend):
         return Weights(self._model(model_ref).id)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _config(self, translation: Translation, staged: Sequence[Staged], key: str) -> dict[str, Any]:
+        """What a run's folder says about what is trained."""
+        return {
+            "key": key,
+            "home": str(self.home.absolute()),
+            "files": {
+                part.file.split: {"path": part.uri, "sha256": sha256_of(Path(part.uri))} for part in staged
+            },
+            "body": dict(translation.requests[0].body),
+        }
 
     def _model(self, name: str) -> ModelFacts:
         if (model := self.resolve(name)) is None:

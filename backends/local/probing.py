@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ _LIBRARIES = ("torch", "transformers", "peft")
 
 def machine() -> str:
     """This machine, and the libraries whose speed it is. Two that read alike are taken for one."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
     return f"{_processor()}, {cpu_threads()} threads; {libraries}"
 
 
@@ -61,8 +61,7 @@ def probe(run: Run, steps: int = STEPS) -> Probe:
 
 
 def chosen(sizes: Sequence[int], count: int) -> list[int]:
-    """Places of so many steps of a run: in its own order, as different in size as they are, and the
-    largest always; those before the largest twice in number, so that memory is found as it is later on."""
+    """Places of so many steps of a run: in its own order, from the smallest to the largest in even ranks."""
     if len(sizes) <= count:
         return list(range(len(sizes)))
     by_size = sorted(range(len(sizes)), key=lambda place: sizes[place])
@@ -154,6 +153,13 @@ def _device() -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def _processor() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 
 from backends.base import Backend
-from cost import OWN_HARDWARE, Priced, Usage, estimate, fit
+from cost import OWN_HARDWARE, Priced, Probes, Usage, estimate, fit, smallest_change
 from gateway.core.errors import TunegateError
-from gateway.core.facts import ModelFacts
+from gateway.core.facts import ModelFacts, ModelShape
 from gateway.core.gate import Action, Decision
 from gateway.core.plan import (
     Candidate,
@@ -24,6 +25,7 @@ from gateway.core.plan import (
     Verdict,
 )
 from gateway.core.rows import TokenStats
+from gateway.core.spec import JobSpec
 from gateway.planner.capability import cut_rows, field_reasons, left_out_rows, model_reasons
 from gateway.planner.choice import choose, openings, within_limits
 from gateway.planner.comparison import compare
@@ -170,8 +172,42 @@ class _Judge:
         epochs, batch_size = _number(translation, "epochs"), _number(translation, "batch_size")
         if shape is None or epochs is None or batch_size is None:
             return None
+        backend, methods = place.backend, place.model.methods
+        ask = partial(
+            self._ask, stats, epochs, batch_size, methods, self._request.probes.get(backend.name, Probes())
+        )
+        lies = ask(self._request.spec, shape, machine)
+        if lies.fits:
+            return lies
+        others = [(each.name, each.shape) for each in backend.facts.models if each.shape]
+        change = smallest_change(
+            ask, self._request.spec, shape, machine, stats, methods=methods, others=others
+        )
+        return replace(lies, fix=change)
+
+    def _ask(
+        self,
+        stats: TokenStats,
+        epochs: int,
+        batch_size: int,
+        methods: tuple[str, ...],
+        probes: Probes,
+        spec: JobSpec,
+        shape: ModelShape,
+        machine: Machine,
+    ) -> Fit:
         rows = self._request.profile.split_rows.get("train", 0)
-        return fit(self._request.spec, shape, machine, stats, rows=rows, epochs=epochs, batch_size=batch_size)
+        return fit(
+            spec,
+            shape,
+            machine,
+            stats,
+            rows=rows,
+            epochs=epochs,
+            batch_size=batch_size,
+            methods=methods,
+            probes=probes,
+        )
 
     def _translate(
         self, place: Place, lies: Fit | None, capability: Sequence[Reason]
@@ -202,6 +238,7 @@ class _Judge:
         return estimate(request.book, place.key, kind, usage, request.spec.serving, request.as_of), usage
 
 
+_ASSUMED = "time and memory are assumed from public figures: `tunegate cost probe SPEC` measures them"
 _ORDER = {verdict: index for index, verdict in enumerate(Verdict)}
 _NOT_BUILT = Reason(
     Verdict.UNAVAILABLE, "not_built", "Tunegate cannot dispatch to it yet; the plan is still exact"
@@ -215,7 +252,10 @@ def _verdict(reasons: list[Reason]) -> Verdict:
 
 def _does_not_fit(lies: Fit | None) -> Iterator[Reason]:
     if lies is not None and not lies.fits:
-        yield Reason(Verdict.UNSUPPORTED, "does_not_fit", lies.why_not or "does not fit")
+        yield Reason(Verdict.UNSUPPORTED, "does_not_fit", lies.why_not or "does not fit", fix=lies.fix)
+    elif lies is not None:
+        told = f"time and memory: {lies.basis}" if lies.basis else _ASSUMED
+        yield Reason(Verdict.ALLOWED, "measured" if lies.basis else "assumed", told)
 
 
 def _denied(decision: Decision) -> Iterator[Reason]:

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from backends.base import Backend
-from cost import PriceBook
+from cost import PriceBook, Probes
 from gateway.core.classes import DataClass
 from gateway.core.facts import Facts
 from gateway.core.gate import Action, Attestation, Gate, GateRequest
@@ -41,6 +41,7 @@ class PlanRequest:
         not_installed: backend → how to install the package it needs, for those that lack it.
         changes: the smallest changes that would allow a question; None leaves openings out.
         past: backend → how far its last estimates were off, in a sentence.
+        probes: backend → what was measured of the machines it trains on.
         rules: where the gate's rules came from: shipped sets and an organisation's own files.
     """
 
@@ -56,6 +57,7 @@ class PlanRequest:
     not_installed: Mapping[str, str] = field(default_factory=dict[str, str])
     changes: Callable[[GateRequest], Sequence[ChangeLike]] | None = None
     past: Mapping[str, str] = field(default_factory=dict[str, str])
+    probes: Mapping[str, Probes] = field(default_factory=dict[str, Probes])
     rules: tuple[str, ...] = ()
 
     def options_of(self, backend: str) -> Mapping[str, Any]:
