@@ -1,6 +1,6 @@
 """The one door through which bytes reach a backend. It asks the gate, every time.
 
-Nothing else calls a backend's `stage`, `submit`, `complete`, `stream`, `score` or `deploy`. What the
+Nothing else calls a backend's `stage`, `submit`, `complete`, `stream`, `score`, `merge` or `deploy`. What the
 gate denies is never sent, and no answer is remembered: an agreement may end between two calls.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from backends.base import Backend, Handover, Staged
+from backends.base import Backend, Handover, Merged, Staged
 from gateway.core.errors import PolicyDenied, TunegateError
 from gateway.core.gate import Action, Decision, Gate, GateRequest, Ground
 from gateway.core.job import Artifact, ChatMessage, Completion, RemoteRef, Score, Site, Snapshot
@@ -96,6 +96,21 @@ class Egress:
     def deploy(self, request: GateRequest, ref: RemoteRef, *, options: Options = NONE) -> Artifact:
         with self._admitted(request, Action.DEPLOY, options, Sending(ref=ref)) as backend:
             return backend.deploy(ref)
+
+    def merge(
+        self,
+        request: GateRequest,
+        model_ref: str,
+        out: Path,
+        *,
+        ref: RemoteRef,
+        card: str,
+        options: Options = NONE,
+    ) -> Merged:
+        """Write the tuned model as one that stands alone. It holds what it was trained on, and leaves the
+        job's folder."""
+        with self._admitted(request, Action.EXPORT, options, Sending(ref=ref, model=model_ref)) as backend:
+            return backend.merge(model_ref, out, card=card)
 
     def complete(
         self,

@@ -221,9 +221,9 @@ class Inference(Action):
 
 
 class Deployment(Action):
-    """A tuned model is about to be deployed, or a deployment was ended."""
+    """A tuned model is about to be deployed or to leave its job's folder, or a deployment was ended."""
 
-    what: Literal["deploy", "undeploy"]
+    what: Literal["deploy", "undeploy", "export"]
     remote: Remote
 
 

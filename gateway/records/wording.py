@@ -100,8 +100,11 @@ def _inference(said: Said) -> str:
     return f"{said['model']} asked at {place}, prompts as {said['data_class']}; {answer}; {_agreed(said)}"
 
 
+_DEPLOYED = {"deploy": "deployment", "undeploy": "end of the deployment", "export": "export of the model"}
+
+
 def _deployment(said: Said) -> str:
-    what = "deployment" if said["what"] == "deploy" else "end of the deployment"
+    what = _DEPLOYED[said["what"]]
     return f"{what} of {said['remote']['id']} at {place_in_words(said['place'])}; {_gate(said)}"
 
 

@@ -122,13 +122,15 @@ class Accounts:
 
     def decided(self, request: GateRequest, answer: Decision, sending: Sending) -> None:
         """Record what the gate said at the door, before anything is sent. What stays on this machine
-        is told by the dispatch alone."""
+        is told by the dispatch alone; a model that leaves its job's folder may go anywhere from there."""
         if answer.allowed is not True:
             job_id, attempt = attempt_of(sending.key) if sending.key else (None, None)
             denied = {"job_id": job_id, "attempt": attempt, "action": str(request.action)}
             self._once("denial", request, answer, sending, **denied)
         elif request.action is Action.TRAIN and sending.key is not None:
             self._training[sending.key] = (request, answer, sending)
+        elif request.action is Action.EXPORT and sending.ref is not None:
+            self._once("deployment", request, answer, sending, what="export", remote=_remote(sending.ref))
         elif request.kind == "local":
             return
         elif request.action is Action.UPLOAD and sending.key and sending.file:

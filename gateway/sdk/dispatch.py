@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.core.classes import DataClass
 from gateway.core.errors import Unsupported
 from gateway.core.gate import Action, GateRequest
-from gateway.core.job import ChatMessage, Completion, JobState, Score
+from gateway.core.job import ChatMessage, JobState
 from gateway.core.plan import Candidate, CandidateKey, Plan, ProviderFile
-from gateway.core.rows import Message
 from gateway.core.spec import JobSpec
 from gateway.jobs.model import Job, NewJob, new_job_id
 from gateway.planner import question
@@ -24,6 +23,7 @@ from gateway.sdk.prompts import with_prompts
 from gateway.sdk.sandbox import rehearsed_at
 from gateway.sdk.scrubbing import as_used
 from gateway.sdk.standing import still_determined
+from gateway.sdk.talking import Talk, callable_id, callable_ids
 
 if TYPE_CHECKING:
     from gateway.sdk.rooms import Rooms
@@ -86,7 +86,7 @@ class Dispatch:
         job = self._trained_by(model)
         if job is not None:
             request = with_prompts(self.gate_request(job, Action.INFER), chats, self._rooms.ner)
-            return request, _callable_id(job), job.site.options
+            return request, callable_id(job), job.site.options
         request = question(
             Action.INFER,
             self._rooms.backend(backend).facts,
@@ -104,7 +104,7 @@ class Dispatch:
         if model.startswith("job_"):
             return self._rooms.store.get(model)
         succeeded = self._rooms.store.list(states=(JobState.SUCCEEDED,), limit=_MOST_JOBS)
-        return next((job for job in succeeded if model in _callable_ids(job)), None)
+        return next((job for job in succeeded if model in callable_ids(job)), None)
 
     def gate_request(self, job: Job, action: Action) -> GateRequest:
         """The question the gate is asked before an action of this job, on today's agreements.
@@ -134,32 +134,23 @@ class Dispatch:
 
     def evaluate(self, job: Job) -> Mapping[str, Any] | None:
         """Base against tuned on the held-out rows; None where the spec held none out."""
-        from gateway.evaluate import evaluate
+        from gateway.evaluate import MAX_OUTPUT_TOKENS, evaluate
 
         spec = spec_of(job)
         rows = files.held_out(job, spec.task)
         if not rows:
             return None
-        request = self.gate_request(job, Action.INFER)
-        models, options = {False: job.model, True: _callable_id(job)}, job.site.options
-
-        def answer(chats: Sequence[Sequence[ChatMessage]], is_tuned: bool) -> Sequence[Completion]:
-            limit = spec.evaluate.max_output_tokens
-            return self._rooms.egress.complete(
-                request, models[is_tuned], chats, max_output_tokens=limit, options=options
-            )
-
-        def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> Sequence[Score]:
-            return self._rooms.egress.score(request, models[is_tuned], examples, options=options)
-
-        # Models on this machine share its memory and its cores: one comparison at a time.
         local = self._rooms.facts[job.backend].kind == "local"
+        asks_more = spec.evaluate.general is True or (spec.evaluate.general == "auto" and local)
+        talk = Talk(self._rooms, job, self.gate_request(job, Action.INFER))
+        # Models on this machine share its memory and its cores: one comparison at a time.
         with self._one_at_a_time if local else nullcontext():
             found = evaluate(
                 spec.evaluate,
                 rows,
-                answer=answer,
-                score=score,
+                answer=talk.answering(spec.evaluate.max_output_tokens),
+                score=talk.score,
+                general=talk.answering(MAX_OUTPUT_TOKENS) if asks_more else None,
                 folder=spec.folder,
                 seed=spec.hyperparameters.seed,
                 on_progress=self._on_evaluating.get(job.id),
@@ -204,26 +195,6 @@ class Dispatch:
         for artifact in job.artifacts or ():
             if artifact.kind == "adapter":
                 write_atomically(Path(artifact.uri) / "README.md", [card])
-
-
-def _callable_id(job: Job) -> str:
-    """What the backend calls the tuned model.
-
-    Raises:
-        Unsupported: it has none that answers as it is.
-    """
-    found = next(iter(_callable_ids(job)), None)
-    if found is None:
-        raise Unsupported(
-            f"this job is {job.state} and has no model that answers",
-            place=job.id,
-            fix="see `tunegate jobs show`",
-        )
-    return found
-
-
-def _callable_ids(job: Job) -> tuple[str, ...]:
-    return tuple(artifact.callable_id for artifact in job.artifacts or () if artifact.callable_id)
 
 
 def _as_used(job: Job) -> dict[str, Any]:

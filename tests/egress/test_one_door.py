@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOOR = ROOT / "gateway" / "egress.py"
 # What a backend is called for with data, or with a model made of data.
-SENDS = frozenset({"stage", "submit", "resume", "complete", "stream", "score", "deploy"})
+SENDS = frozenset({"stage", "submit", "resume", "complete", "stream", "score", "merge", "deploy"})
 
 
 def sending(source: str) -> Iterator[tuple[int, str]]:
