@@ -124,7 +124,7 @@ def _told(error: Exception) -> dict[str, Any]:
 
 def _end_with_launcher() -> None:
     """Its end of our stdin closes when it is gone, however it went; nobody would see us through."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(launch.FAILED)
 
 

@@ -22,7 +22,6 @@ def kill_at(point: str) -> None:
     name, number = point.split(":")
     if name == "step":
         return _replace("backends.local.loop.apply_gradients", int(number), counted=False)
-
     return _replace(name, int(number))
 
 
