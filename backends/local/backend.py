@@ -195,7 +195,8 @@ class LocalBackend(Backend):
                         "per_team": handover.per_team,
                     },
                 )
-                Queue(self.home).enter(Run(folder), handover.team)
+                processes = translation.requests[0].body.get("processes", 1)
+                Queue(self.home).enter(Run(folder), handover.team, processes)
                 write_json(pointer, {"folder": str(folder)})
             ref = self._ref(pointer)
             self._revive(Run(Path(ref.id)))
@@ -309,7 +310,11 @@ class LocalBackend(Backend):
             "key": key,
             "home": str(self.home.absolute()),
             "files": {
-                part.file.split: {"path": part.uri, "sha256": sha256_of(Path(part.uri))} for part in staged
+                part.file.split: {
+                    "path": part.uri,
+                    "sha256": part.file.sha256 or sha256_of(Path(part.uri)),  # what was staged is trained on
+                }
+                for part in staged
             },
             "body": dict(translation.requests[0].body),
         }

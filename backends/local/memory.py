@@ -5,15 +5,13 @@ from __future__ import annotations
 import gc
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from backends.local.run import Run, read_json, write_json
+from backends.local.run import ADJUSTED, Run, read_json, write_json
 from backends.local.tokens import Item
 from gateway.core.errors import BackendError
-
-ADJUSTED = "adjusted.json"  # in the run's folder: what a run does otherwise than its configuration says
 
 
 def is_short(error: BaseException) -> bool:
@@ -41,7 +39,7 @@ def smaller(run: Run, part: Sequence[Item], before: int) -> int:
     Raises:
         BackendError: there is no smaller pass, or smaller ones were tried already.
     """
-    if len(part) < 2 or (run.folder / ADJUSTED).exists():
+    if len(part) < 2 or "micro_batch_tokens" in (read_json(run.folder / ADJUSTED) or {}):
         raise not_enough()
     held = tokens_of(part)
     write_json(run.folder / ADJUSTED, {"micro_batch_tokens": held // 2})
@@ -79,7 +77,16 @@ def high_water_gib() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
 
 
-def adjusted(run: Run, tokens: int) -> int:
-    """Tokens at once as a run was found to need it; never more than it was configured with."""
-    found = read_json(run.folder / ADJUSTED) or {}
-    return min(found.get("micro_batch_tokens", tokens), tokens)
+def adjusted(run: Run, tokens: int, passes: Callable[[], Iterable[Sequence[Item]]]) -> int:
+    """Tokens at once as a run was found to need it; never more than it was configured with.
+
+    Args:
+        passes: all the passes of the run, asked for where the system has ended an earlier process for
+            want of memory.
+    """
+    found = read_json(run.folder / ADJUSTED)
+    if found is None:
+        return tokens
+    if "micro_batch_tokens" not in found:
+        return smaller(run, max(passes(), key=tokens_of), tokens)
+    return min(found["micro_batch_tokens"], tokens)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gateway.core.errors import Unavailable
+
 if TYPE_CHECKING:
     from backends.local.network import Network
     from backends.local.tokens import Item
@@ -160,6 +162,12 @@ def join(number: int, count: int, meeting: Path, *, sharded: bool = False) -> Ra
     traffic stays on the loopback interface (`environment.for_ranks`)."""
     ranks = Ranks(number, count, sharded)
     cuda = ranks.device.type == "cuda"
+    if cuda and count > (gpus := torch.cuda.device_count()):
+        raise Unavailable(
+            f"{count} processes want a GPU each, and there are {gpus}",
+            place="options.local.processes",
+            fix="plan again on this machine, or ask for fewer processes",
+        )
     if cuda:
         torch.cuda.set_device(ranks.device)
     torch.distributed.init_process_group(

@@ -4,6 +4,7 @@
     handover.json       what the gateway wants run when training has ended
     status.json         where it stands; replaced whole
     wanted              `cancel` or `pause`, when somebody asked for it
+    adjusted.json       what it does otherwise than configured, since memory ran out
     metrics.jsonl       one line per optimizer step
     events.jsonl        what happened, one line each
     checkpoints/        step-000040/ …
@@ -16,6 +17,7 @@ Only the standard library and psutil: the supervisor stays small while training 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -32,6 +34,7 @@ from gateway.core.errors import BackendError, NotFound
 from gateway.core.job import Event, Progress
 
 State = Literal["queued", "preparing", "training", "paused", "succeeded", "failed", "cancelled"]
+ADJUSTED = "adjusted.json"
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -188,10 +191,15 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def append_json(path: Path, values: Mapping[str, Any]) -> None:
-    """One line in one write: lines of several writers do not mix."""
+    """One line in one write: lines of several writers do not mix. A disk that fills up in the middle of
+    a line gets none of it."""
+    line = (json.dumps(dict(values), allow_nan=False) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(descriptor, (json.dumps(dict(values), allow_nan=False) + "\n").encode())
+        written = os.write(descriptor, line)
+        if written < len(line):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
 

@@ -92,7 +92,11 @@ def prepare(run: Run, ranks: Ranks) -> Setup:
     setup = assemble(body, folder, template, items, validation, ranks=ranks)
     return replace(
         setup,
-        pass_tokens=memory.adjusted(run, setup.pass_tokens),
+        pass_tokens=memory.adjusted(
+            run,
+            setup.pass_tokens,
+            lambda: (part for step in setup.plan for part, _ in setup.passes(step)),
+        ),
         origin=_origin(setup, config["files"]),
     )
 

@@ -20,7 +20,7 @@ from filelock import Timeout
 
 from backends.local.environment import for_supervisor, for_training, gpu_numbers
 from backends.local.queue import Limits, Queue, Turn, Waiting
-from backends.local.run import Run, read_json
+from backends.local.run import ADJUSTED, Run, read_json, write_json
 from gateway.core.process import no_core_dumps
 
 MAX_RESTARTS = 2
@@ -57,11 +57,12 @@ class Supervisor:
     def see_through(self) -> None:
         """Until the run is final, paused, or this machine shuts down."""
         self._wait_for_orphan()
-        restarts = 0
+        restarts, killed = 0, 0
         while not (self.run.status.final or self._stopped()):
             if self._turn is None:
                 self._turn = self._wait_for_turn()
                 continue  # somebody may have asked for something meanwhile
+            short_before = _ended_for_memory()
             code = self.train_once()
             if self.run.status.final or self._stopped():
                 break
@@ -69,6 +70,9 @@ class Supervisor:
                 self._give_up(code)
                 break
             restarts += 1
+            killed += code == -signal.SIGKILL
+            if code == -signal.SIGKILL and (killed > 1 or _ended_for_memory() > short_before):
+                self._take_less_memory()
             self.run.event(
                 "warning",
                 "restarted",
@@ -114,7 +118,8 @@ class Supervisor:
 
     def _wait_for_turn(self) -> Turn | None:
         """Until this machine has room for the run; None when it is asked to end instead."""
-        self._queue.enter(self.run, self._handed.get("team", "default"))
+        processes = self.run.config["body"].get("processes", 1)
+        self._queue.enter(self.run, self._handed.get("team", "default"), processes)
         limits = Limits(_slots(self._handed.get("slots")), self._handed.get("per_team"))
         told: Waiting | None = None
         while not (self._shutdown or self.run.wanted):
@@ -147,6 +152,11 @@ class Supervisor:
         slots = self._turn.slots if self._turn else ()
         return tuple(slot.removeprefix("gpu-") for slot in slots if slot.startswith("gpu-"))
 
+    def _take_less_memory(self) -> None:
+        """Once: the next start goes through the rows in smaller parts."""
+        if not (self.run.folder / ADJUSTED).exists():
+            write_json(self.run.folder / ADJUSTED, {"ended_for_memory": True})
+
     def _give_up(self, code: int) -> None:
         memory = "; the machine may be short of memory" if code == -signal.SIGKILL else ""
         message = f"training ended {_how(code)}, {MAX_RESTARTS + 1} times{memory}"
@@ -178,6 +188,15 @@ def _slots(asked: int | None) -> tuple[str, ...]:
     each take twice as long."""
     gpus = tuple(f"gpu-{number}" for number in gpu_numbers())
     return gpus[:asked] if gpus else tuple(f"cpu-{number}" for number in range(asked or 1))
+
+
+def _ended_for_memory() -> int:
+    """How many processes this system has ended for want of memory; 0 where it does not say."""
+    try:
+        counters = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
 
 
 def _how(code: int) -> str:

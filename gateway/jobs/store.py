@@ -337,6 +337,11 @@ class Store:
         with self._database.write() as connection:
             return _add_events(connection, job_id, "backend", new)
 
+    def tell(self, job_id: str, event: Event) -> None:
+        """Keep one event of ours that goes with no move of the job."""
+        with self._database.write() as connection:
+            _add_events(connection, job_id, "gateway", [event])
+
     def events(
         self, job_id: str, *, after: str | None = None, kind: str | None = None, limit: int = 1000
     ) -> tuple[Event, ...]:

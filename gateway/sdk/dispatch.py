@@ -137,7 +137,7 @@ class Dispatch:
         from gateway.evaluate import MAX_OUTPUT_TOKENS, evaluate
 
         spec = spec_of(job)
-        rows = files.held_out(job, spec.task)
+        rows = files.held_out(self._rooms, job, spec.task)
         if not rows:
             return None
         local = self._rooms.facts[job.backend].kind == "local"

@@ -70,7 +70,7 @@ def test_a_plan_goes_by_it_and_by_another_once_it_changed(reader: User, model: P
 
 
 def test_a_text_it_cannot_read_leaves_the_data_unscanned_and_every_provider_denied(reader: User) -> None:
-    reader.chats("data.jsonl", [("who went?", "b" * 40)])
+    reader.chats("data.jsonl", [("who went?", f"{'b' * 40} {number}") for number in range(12)])
     shown = reader.json("plan", "job.yaml")
     assert (shown["data"]["class"]["detected"], shown["data"]["scanned"]) == (None, False)
     managed = [each for each in shown["candidates"] if each["backend"] == "openai"]
