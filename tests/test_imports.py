@@ -23,6 +23,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
     "gateway.data": ("gateway.core", "gateway.data"),
     "gateway.privacy": ("gateway.core", "gateway.data", "gateway.privacy"),
+    "gateway.onepass": (
+        "gateway.core", "gateway.data", "gateway.privacy", "backends.registry", "gateway.onepass",
+    ),
     "gateway.policy": ("gateway.core", "gateway.policy", *SIGNING),
     "gateway.records": ("gateway.core", "gateway.records"),
     "gateway.settings": ("gateway.core", "gateway.policy", "cost.entered"),

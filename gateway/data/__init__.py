@@ -12,10 +12,10 @@ record once. Nothing here is sent anywhere, and no error, report or profile hold
 """
 
 from gateway.data.checking import CheckReport, Checks, Problem, check, refusals
-from gateway.data.dataset import Dataset, Observer, OnProgress, Record, Source, run_pass
+from gateway.data.dataset import Dataset, Observer, OnProgress, Record, RunPass, Source, run_pass
 from gateway.data.fetching import fetch
 from gateway.data.opening import open_any, open_dataset
-from gateway.data.profiling import Scanner, profile
+from gateway.data.profiling import Scanner, Tokens, profile
 from gateway.data.reasons import REASONS
 from gateway.data.splits import SplitAssignment, SplitCollector, assign_splits, row_digest, rows_of
 from gateway.data.writing import SplitFile, write_atomically, write_split, write_splits
@@ -29,11 +29,13 @@ __all__ = [
     "OnProgress",
     "Problem",
     "Record",
+    "RunPass",
     "Scanner",
     "Source",
     "SplitAssignment",
     "SplitCollector",
     "SplitFile",
+    "Tokens",
     "assign_splits",
     "check",
     "fetch",

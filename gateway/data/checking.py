@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.rows import Refusal
 from gateway.data.dataset import Dataset, OnProgress, Record, run_pass
-from gateway.data.reasons import REASONS
+from gateway.data.reasons import REASONS, refuse
 
 CHECK_SCHEMA = "tunegate.data-check/1"
 _FEW_ROWS = 50
@@ -120,6 +120,25 @@ class Checks:
             self._tools = self._tools or any(turn.tool_calls for turn in turns)
         if row.tools or any(turn.tool_calls for turn in (turns[-1], *row.chosen[:1], *row.rejected[:1])):
             self._tools = True
+
+    def hand_over(self) -> dict[str, Any]:
+        """What was seen since the last time, as JSON values, for another one's `add`; no text."""
+        first = [(row.code, row.file, row.line, row.path) for row in self._first.values()]
+        part = {"rows": self._rows, "used": self._used, "refused": dict(self._refused), "first": first}
+        part["kinds"] = [self._tools, self._system, self._turns, self._pairs]
+        self.__init__()
+        return part
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Count what another one saw, further on in the data."""
+        self._rows += part["rows"]
+        self._used += part["used"]
+        self._refused.update(part["refused"])
+        for code, file, line, path in part["first"]:
+            self._first.setdefault(code, refuse(code, line=line, file=file, path=path))
+        tools, system, turns, pairs = part["kinds"]
+        self._tools, self._system = self._tools or tools, self._system or system
+        self._turns, self._pairs = self._turns or turns, self._pairs or pairs
 
     def report(self, dataset: Dataset) -> CheckReport:
         return CheckReport(

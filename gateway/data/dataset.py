@@ -102,9 +102,14 @@ class Dataset:
         Raises:
             DataError: a file is gone, damaged, or has changed since the dataset was opened.
         """
-        parses = [formats.parser(source.format, self.data, task=self.task) for source in self.sources]
+        outcome_of = self.outcomes()
         for index, raw in self.originals(on_progress):
-            yield Record(index, raw.line, raw.value, _outcome(raw, index, parses[index]), raw.size)
+            yield Record(index, raw.line, raw.value, outcome_of(raw, index), raw.size)
+
+    def outcomes(self) -> Callable[[RawRecord, int], Row | Refusal]:
+        """A function from (raw record, file) to its row, or why there is none."""
+        parses = [formats.parser(source.format, self.data, task=self.task) for source in self.sources]
+        return lambda raw, file: _outcome(raw, file, parses[file])
 
     def originals(self, on_progress: OnProgress | None = None) -> Iterator[tuple[int, RawRecord]]:
         """(file, record) as its file has it: parsed, and not yet looked at as a row. Else as `records`."""
@@ -209,6 +214,10 @@ def _check_unchanged(source: Source) -> None:
         raise DataError(
             "this file changed while it was in use", place=source.name, fix="let it settle, then plan again"
         )
+
+
+RunPass = Callable[[Dataset, Sequence[Observer], OnProgress | None], None]
+"""What shows every record of a dataset to every observer, in order."""
 
 
 def run_pass(dataset: Dataset, observers: Sequence[Observer], on_progress: OnProgress | None = None) -> None:

@@ -23,7 +23,7 @@ from gateway.core.rows import (
 )
 from gateway.core.spec import JobSpec
 from gateway.data.checking import CheckReport, Checks
-from gateway.data.dataset import Dataset, Observer, OnProgress, Record, run_pass
+from gateway.data.dataset import Dataset, Observer, OnProgress, Record, RunPass, run_pass
 from gateway.data.opening import open_dataset
 from gateway.data.splits import DEFAULT_SALT, SplitAssignment, SplitCollector, check_fractions
 from gateway.data.writing import LineTally
@@ -52,6 +52,15 @@ class Tokens:
     def see(self, record: Record) -> None:
         if not isinstance(record.outcome, Refusal):
             self._lengths.append(self._counter.count(record.outcome))
+
+    def hand_over(self) -> list[int]:
+        """The lengths since the last time, for another one's `add`."""
+        lengths, self._lengths = self._lengths.tolist(), array("i")
+        return lengths
+
+    def add(self, part: Sequence[int]) -> None:
+        """The lengths of rows further on, as another one counted them."""
+        self._lengths.extend(part)
 
     def stats(self, codes: NDArray[np.uint8], limits: Sequence[int]) -> TokenStats:
         """Sums and quantiles over the used rows; `codes` as in `SplitAssignment`."""
@@ -87,6 +96,7 @@ def profile(
     on_progress: OnProgress | None = None,
     limits: Sequence[int] = (),
     salt: bytes = DEFAULT_SALT,
+    read: RunPass = run_pass,
 ) -> DataProfile:
     """Read, check, scan, count and split a spec's dataset; then convert it to each format.
 
@@ -98,6 +108,7 @@ def profile(
         on_progress: told (bytes done, bytes in all), both passes together.
         limits: row lengths for `TokenStats.over`, besides the powers of two and `max_length`.
         salt: see `SplitCollector`.
+        read: what reads the data and shows it to the observers; see `gateway.onepass`.
 
     Raises:
         DataError: a file cannot be used, no row can, or a split that was asked for gets none.
@@ -110,7 +121,7 @@ def profile(
     if scanner is not None:
         observers.append(scanner)
     passes = 2 if conversions else 1
-    run_pass(dataset, observers, _part(on_progress, 0, dataset.bytes * passes))
+    read(dataset, observers, _part(on_progress, 0, dataset.bytes * passes))
     report = checks.report(dataset)
     if not report.used:
         raise nothing_usable(report)

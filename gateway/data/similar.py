@@ -69,15 +69,18 @@ class Sketches:
 
     Words that stand in over a quarter of the first thousand rows (an instruction repeated in every
     prompt) say nothing about likeness and are left out.
+
+    Args:
+        common: those words as another one learned them, where this one does not see the first rows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, common: bytes | None = None) -> None:
         import numpy as np
 
         self._factors = (_constants("factors", PERMUTATIONS) | np.uint32(1))[:, None]
         self._offsets = _constants("offsets", PERMUTATIONS)[:, None]
         self._waiting: list[Hashes] = []
-        self._common: Hashes | None = None
+        self._common = None if common is None else np.frombuffer(common, dtype=np.uint32)
         self._signatures = bytearray()
         self._blank = bytearray()
 
@@ -86,22 +89,39 @@ class Sketches:
         if self._common is None:
             self._waiting.append(grams)
             if len(self._waiting) >= _SAMPLE_ROWS:
-                self._settle()
+                self.settle()
         else:
             self._sign(grams)
+
+    @property
+    def common(self) -> bytes | None:
+        return None if self._common is None else self._common.tobytes()
+
+    def hand_over(self) -> tuple[str, str]:
+        """The signatures since the last time, as text, for another one's `add_signed`."""
+        part = (self._signatures.hex(), self._blank.hex())
+        self._signatures, self._blank = bytearray(), bytearray()
+        return part
+
+    def add_signed(self, part: tuple[str, str]) -> None:
+        signatures, blank = map(bytes.fromhex, part)
+        self._signatures += signatures
+        self._blank += blank
 
     def finish(self) -> tuple[Signatures, NDArray[np.bool_]]:
         """Signatures, shape (rows, 120), and which rows have one (shape (rows,))."""
         import numpy as np
 
-        if self._common is None:
-            self._settle()
+        self.settle()
         signatures = np.frombuffer(self._signatures, dtype=np.uint16).reshape(-1, PERMUTATIONS)
         return signatures, np.frombuffer(self._blank, dtype=np.uint8) == 0
 
-    def _settle(self) -> None:
-        """Learn what is common from the rows so far, counting equal rows once, and sign them."""
+    def settle(self) -> None:
+        """Learn what is common from the rows so far, counting equal rows once, and sign them; once."""
         import numpy as np
+
+        if self._common is not None:
+            return
 
         distinct = {grams.tobytes(): grams for grams in self._waiting}.values()
         self._common = np.empty(0, dtype=np.uint32)

@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -78,17 +78,56 @@ class SplitCollector:
     Args:
         salt: mixed into every split hash, so that a split does not betray which group is which;
             the same salt gives the same split.
+        common: as another one over the same data says it, where this one sees but some of the rows.
     """
 
-    def __init__(self, dataset: Dataset, *, salt: bytes = DEFAULT_SALT) -> None:
+    def __init__(self, dataset: Dataset, *, salt: bytes = DEFAULT_SALT, common: bytes | None = None) -> None:
         self._dataset = dataset
         self._data = dataset.data
+        self.salt = salt
         self._salt = hashlib.sha256(salt).digest()
         self._digests = bytearray()
         self._lines = array("q")
         self._counts = [0] * len(dataset.sources)
         self._groups = array("Q")
-        self._sketches = Sketches() if is_split(self._data) else None
+        self._sketches = Sketches(common) if is_split(self._data) else None
+
+    @property
+    def common(self) -> bytes | None:
+        """What the first rows taught about the others; None as long as they have not, or need not."""
+        return self._sketches.common if self._sketches is not None else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether others can see the rows that are left."""
+        return self._sketches is None or self.common is not None
+
+    def settle(self) -> None:
+        """There are no more rows to learn from."""
+        if self._sketches is not None:
+            self._sketches.settle()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What was seen since the last time, as JSON values, for another one's `add`; hashes, no text."""
+        part = {
+            "digests": self._digests.hex(),
+            "lines": self._lines.tolist(),
+            "counts": self._counts,
+            "groups": self._groups.tolist(),
+            "sketches": self._sketches and self._sketches.hand_over(),
+        }
+        self._digests, self._lines, self._groups = bytearray(), array("q"), array("Q")
+        self._counts = [0] * len(self._counts)
+        return part
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Take in what another one saw, further on in the data."""
+        self._digests += bytes.fromhex(part["digests"])
+        self._lines.extend(part["lines"])
+        self._counts = [mine + more for mine, more in zip(self._counts, part["counts"], strict=True)]
+        self._groups.extend(part["groups"])
+        if self._sketches is not None:
+            self._sketches.add_signed(part["sketches"])
 
     def see(self, record: Record) -> None:
         row = record.outcome

@@ -12,7 +12,8 @@ from gateway.core.classes import DataClass
 from gateway.core.errors import SpecError
 from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
-from gateway.sdk.planning import chosen_backends, models_of
+from gateway.sdk.planning import chosen_backends
+from gateway.sdk.profiling import models_of
 from gateway.sdk.scanning import InContext, beside, in_context, scanned, write_report
 from gateway.sdk.scrubbing import as_used, is_spec, scrub
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -15,19 +14,18 @@ from gateway.core.errors import (
     NothingCanRun,
     OverBudget,
     PolicyDenied,
-    TunegateError,
     Unavailable,
     Unpriced,
     Unsupported,
 )
-from gateway.core.facts import Facts, ModelFacts
+from gateway.core.facts import Facts
 from gateway.core.job import Site
 from gateway.core.plan import Candidate, Plan, Reason, Verdict
-from gateway.core.rows import Convert, DataProfile, TokenCounter
 from gateway.core.spec import JobSpec
 from gateway.sdk.costs import how_far_off
 from gateway.sdk.options import check_spec_options, with_defaults
-from gateway.sdk.scanning import Known, beside, scanned
+from gateway.sdk.probing import measured
+from gateway.sdk.profiling import profile_data
 from gateway.sdk.scrubbing import as_used
 from gateway.sdk.standing import reviewed
 from gateway.sdk.trust import warnings
@@ -70,6 +68,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
             changes=lambda question: smallest_changes(gate, question),
             rules=gate.rules,
             past=how_far_off(rooms),
+            probes=measured(rooms, backends),
         )
     )
     return replace(made, warnings=(*made.warnings, *warnings(rooms, as_of, backends)))
@@ -93,41 +92,6 @@ def chosen_backends(rooms: Rooms, spec: JobSpec) -> dict[str, Backend]:
     it names none."""
     names = spec.route.backends or rooms.facts
     return {name: rooms.backend_at(Site(name, options=spec.options.get(name, {}))) for name in names}
-
-
-def profile_data(
-    rooms: Rooms, spec: JobSpec, backends: Mapping[str, Backend], on_progress: OnProgress | None = None
-) -> DataProfile:
-    """Scan the dataset; read it for checks and tokens by every counter; then convert it to each format."""
-    from gateway.data import open_dataset, profile
-
-    counters: dict[str, TokenCounter] = {}
-    conversions: dict[str, Convert] = {}
-    for backend in backends.values():
-        for model in models_of(backend, spec):
-            with suppress(TunegateError):  # the planner gives it as the candidate's own reason
-                counter = backend.counter(model)
-                counters.setdefault(counter.method, counter)
-            if spec.task in model.tasks:
-                name = backend.format(model, spec.task)
-                conversions[name] = backend.convert(name)
-    dataset = open_dataset(spec.data, spec.folder, task=spec.task)
-    totals = scanned(rooms, dataset, beside(spec), on_progress)
-    found = profile(
-        spec,
-        spec.folder,
-        counters=tuple(counters.values()),
-        conversions=conversions,
-        scanner=Known(totals),
-        on_progress=on_progress,
-    )
-    dataset.check_unchanged()  # what was profiled is what was scanned
-    return found
-
-
-def models_of(backend: Backend, spec: JobSpec) -> list[ModelFacts]:
-    found = (backend.resolve(name) for name in spec.model)
-    return [model for model in found if model is not None]
 
 
 def chosen_or_raise(plan: Plan) -> Candidate:
