@@ -158,6 +158,18 @@ def test_staging_checks_that_the_file_is_the_planned_one(bench: Bench) -> None:
         bench.stage(file)
 
 
+@pytest.mark.slow
+def test_a_file_that_changes_between_staging_and_training_is_not_trained_on(bench: Bench) -> None:
+    translation = bench.translation(rows(8), epochs=1)
+    staged = [bench.stage(file) for file in translation.files]
+    path = bench.folder / "train.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + path.read_text(encoding="utf-8"), encoding="utf-8")
+    ref = bench.backend.submit(translation, staged, key="k", handover=Handover("j", bench.folder / "k"))
+    bench.refs.append(ref)
+    found = bench.wait(ref)
+    assert (found.state, "changed after it was staged" in (found.message or "")) == ("failed", True)
+
+
 def test_a_refused_translation_is_not_run(bench: Bench, backend: LocalBackend) -> None:
     translation = bench.translation(rows(8), max_length=100_000)
     with pytest.raises(Rejected, match="max_length"):
