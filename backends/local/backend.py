@@ -13,12 +13,13 @@ from typing import Any, ClassVar, cast
 import psutil
 from filelock import FileLock
 
-from backends.base import Backend, Handover, ProxyCounter, Staged
+from backends.base import Backend, Handover, Merged, ProxyCounter, Staged
 from backends.local import models, probing, supervisor, wire
 from backends.local.environment import cpu_threads, gpu_cards
 from backends.local.files import sha256_of
 from backends.local.infer import Inference
 from backends.local.loaded import Weights, untuned, weights_of
+from backends.local.merge import merge
 from backends.local.options import LocalOptions
 from backends.local.queue import Queue
 from backends.local.render import Template, TemplateCounter
@@ -293,6 +294,12 @@ class LocalBackend(Backend):
     def untuned(self, model_ref: str, base: str) -> str:
         """The base as the tuned model has it under itself: the same revision, in as many bits."""
         return model_ref.replace(ADAPTER, UNTUNED, 1)
+
+    def merge(self, model_ref: str, out: Path, *, card: str) -> Merged:
+        """Base and adapter as one model, in a new folder."""
+        if not model_ref.startswith(ADAPTER):
+            raise Unsupported("this is a base; there is nothing to merge", place=model_ref)
+        return merge(Path(model_ref.removeprefix(ADAPTER)), out.absolute(), self.home, card=card)
 
     def _weights(self, model_ref: str) -> Weights:
         """What a reference means: what a run left, what that was tuned from, or a model's name."""

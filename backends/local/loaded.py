@@ -123,7 +123,6 @@ def weights_of(folder: Path) -> Weights:
         NotFound: there is neither.
     """
     if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        _refuse_changed_model(folder)
         return Weights(str(folder))
     made: Mapping[str, Any] = read_json(folder / "tunegate.json") or {}
     return Weights(models.base_of(folder), folder, four_bit=bool(made.get("quantization")))
@@ -144,6 +143,10 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
 
     Args:
         dtype: of the weights; default: bf16 on a GPU, fp32 on a CPU.
+
+    Raises:
+        Unavailable, Unsupported: it is not here, or not in a form that is read.
+        BackendError: a run left it here, and it has changed since.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -152,6 +155,7 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
     torch.set_num_threads(cpu_threads())
     disable_progress_bar()
     folder = models.ensure(weights.base, home)
+    _refuse_changed_model(folder)
     template = Template.load(folder, weights.base)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)

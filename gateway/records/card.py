@@ -17,6 +17,7 @@ def model_card(
     spec: Mapping[str, Any] | None = None,
     libraries: Mapping[str, str] | None = None,
     record: str | None = None,
+    merged: bool = False,
 ) -> str:
     """A card from what was asked, planned, done and measured; no text of any row.
 
@@ -27,13 +28,15 @@ def model_card(
         spec: `JobSpec.to_json()`; brings name, task, method, purpose and hyperparameters.
         libraries: versions of what trained it.
         record: reference of the signed record, `SEQ:SHA256`.
+        merged: the card is for base and adapter as one model, not for the adapter.
     """
     spec = spec or {}
     name = str(spec.get("name") or job.get("id") or "tuned-model")
     parts = [
-        _front_matter(name, job, plan, evaluation, spec),
+        _front_matter(name, job, plan, evaluation, spec, "transformers" if merged else "peft"),
         f"# {_md(name)}",
         f"`{job.get('model')}` fine-tuned by Tunegate (job `{job.get('id')}`).",
+        *(["Base and adapter merged into one model: it needs no PEFT."] if merged else []),
         *_rehearsal(job),
         *_section("Intended use", _intended(plan, spec)),
         *_section("Training data", _data(plan)),
@@ -59,11 +62,12 @@ def _front_matter(
     plan: Mapping[str, Any],
     evaluation: Mapping[str, Any] | None,
     spec: Mapping[str, Any],
+    library: str,
 ) -> str:
     tags = ["tunegate", str(spec.get("task") or "sft"), f"data-class-{_effective(plan)}"]
     head: dict[str, Any] = {
         "base_model": str(job.get("model")),
-        "library_name": "peft",
+        "library_name": library,
         "pipeline_tag": "text-generation",
         "tags": tags,
     }

@@ -173,21 +173,28 @@ class Dispatch:
         self._leave(job, reference, libraries)
         return reference
 
+    def card(
+        self, job: Job, reference: str | None, libraries: Mapping[str, str], *, merged: bool = False
+    ) -> str:
+        """The model card of what a job left: of the adapter, or of base and adapter as one model."""
+        from gateway.records import model_card
+
+        return model_card(
+            {**job.to_json(), "rehearsal": rehearsed_at(self._rooms, job)},
+            self._rooms.store.plan(job.id),
+            job.result,
+            spec={**spec_of(job).to_json(), "hyperparameters": _as_used(job)},
+            libraries=libraries,
+            record=reference,
+            merged=merged,
+        )
+
     def _leave(self, job: Job, reference: str, libraries: Mapping[str, str]) -> None:
         """The job's own account, in its folder: plan, model card, and copies of its signed records."""
         from gateway.data import write_atomically
-        from gateway.records import model_card
 
         plan = self._rooms.store.plan(job.id)
-        spec = {**spec_of(job).to_json(), "hyperparameters": _as_used(job)}
-        card = model_card(
-            {**job.to_json(), "rehearsal": rehearsed_at(self._rooms, job)},
-            plan,
-            job.result,
-            spec=spec,
-            libraries=libraries,
-            record=reference,
-        ).encode()
+        card = self.card(job, reference, libraries).encode()
         write_atomically(job.folder / "plan.json", [json.dumps(plan, indent=2).encode()])
         write_atomically(job.folder / "model-card.md", [card])
         for name, envelope in self._rooms.accounts.envelopes(job).items():

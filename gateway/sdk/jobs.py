@@ -18,6 +18,7 @@ from gateway.jobs.model import Job
 from gateway.sdk import deployments
 from gateway.sdk.endings import failure, purge, training_estimate
 from gateway.sdk.sandbox import rehearsed_at
+from gateway.sdk.tuned import TunedModel
 
 if TYPE_CHECKING:
     from gateway.sdk.approvals import Approval
@@ -30,12 +31,11 @@ _OURS = {"plan": "plan.json", "model_card": "model-card.md"}  # kind → file in
 _NOT_STARTED = (JobState.PLANNED, JobState.STAGING, JobState.SUBMITTING)
 
 
-class JobHandle:
+class JobHandle(TunedModel):
     """One job. What it shows is what was last seen; `refresh`, `wait` and `cancel` look again."""
 
     def __init__(self, rooms: Rooms, job: Job) -> None:
-        self._rooms = rooms
-        self._job = job
+        super().__init__(rooms, job)
         self._evaluated: Progress | None = None
 
     @property
@@ -219,23 +219,6 @@ class JobHandle:
             return ()
         ours = (Artifact(kind, str(self.folder / name)) for kind, name in _OURS.items())
         return (*self._job.artifacts, *(each for each in ours if Path(each.uri).is_file()))
-
-    def evaluate(self, *, on_progress: OnProgress | None = None) -> Mapping[str, Any]:
-        """Base against tuned on the held-out rows, now; nothing is stored.
-
-        Args:
-            on_progress: told (answers had, answers in all).
-
-        Raises:
-            Unsupported: the job has no tuned model that can be called.
-        """
-        with self._rooms.dispatch.telling(self.id, on_progress or (lambda done, total: None)):
-            found = self._rooms.dispatch.evaluate(self._job)
-        if found is None:
-            raise Unsupported(
-                "this job held no rows out", place=self.id, fix="set `data.test`, for example to 0.15"
-            )
-        return found
 
     def cancel(self) -> JobHandle:
         """Ask for the end, and take what steps can be taken now."""

@@ -118,7 +118,7 @@ def test_a_handle_tells_all_that_the_command_line_does(finished: Done) -> None:
     told: list[tuple[int, int]] = []
     again = job.evaluate(on_progress=lambda done, total: told.append((done, total)))
     assert again["metrics"] == job.metrics  # greedy, on the same rows: the same numbers
-    assert told[-1] == (2 * again["rows"], 2 * again["rows"])  # base and tuned
+    assert told[-1][0] == told[-1][1] > 2 * again["rows"]  # base and tuned, and the general questions
     with pytest.raises(gateway.SettingsError, match="no backend is called"):
         mine.complete("some-model", [("user", "hello")], backend="nowhere")
     with pytest.raises(gateway.TunegateError, match="no role"):
