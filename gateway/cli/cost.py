@@ -1,20 +1,21 @@
-"""`tunegate cost …`: the price book."""
+"""`tunegate cost …`: the price book, what this machine takes, and what fits where."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli import views
-from gateway.cli.console import AsOf, JsonFlag, gateway_of, hint, out, parse_day, print_json
+from gateway.cli import fitting, views
+from gateway.cli.console import AsOf, JsonFlag, gateway_of, hint, out, parse_day, print_json, working
 
-app = typer.Typer(help="cost: the prices plans are made with", no_args_is_help=True)
+app = typer.Typer(help="cost: prices, this machine's speed, and what fits where", no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Prices, each with its source, date and confidence."""
+    """Prices with their sources; measurements of this machine; how far estimates were off."""
 
 
 @app.command("prices")
@@ -55,3 +56,46 @@ def accuracy(
         views.table(out, list(rows[0]), (list(row.values()) for row in rows))
     else:
         hint("no finished job tells its cost or its time yet")
+
+
+@app.command("probe")
+def probe(
+    context: typer.Context,
+    spec: Annotated[
+        Path | None, typer.Argument(help="the job to measure with; default: made rows", metavar="SPEC")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=4, max=200, help="real steps to take")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take some real steps on this machine and keep what they took, for the next plans. Trains nothing.
+
+    Examples:
+      tunegate cost probe job.yaml
+      tunegate cost probe --json
+    """
+    costs = gateway_of(context).costs
+    with working("measuring"):
+        probed = costs.probe(spec, steps=steps)
+    if as_json:
+        print_json(probed.to_json())
+    else:
+        fitting.probed(out, probed.to_json())
+
+
+@app.command("fit")
+def fit(
+    context: typer.Context,
+    spec: Annotated[Path, typer.Argument(help="the job spec, YAML", metavar="SPEC", show_default=False)],
+    as_json: JsonFlag = False,
+) -> None:
+    """What fits where: every method on this machine and on every GPU in the catalogue.
+
+    Example: tunegate cost fit job.yaml
+    """
+    with working("reading the data"):
+        found = gateway_of(context).costs.fits(spec)
+    rows = [each.to_json() for each in found]
+    if as_json:
+        print_json(rows)
+    else:
+        fitting.fits(out, rows)

@@ -1,4 +1,4 @@
-"""`gw.costs`: the price book, and how far estimates were off."""
+"""`gw.costs`: the price book, what this machine was measured to take, and how far estimates were off."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import builtins
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from backends import registry
 from cost import Accuracy, Outcome, accuracy
 from gateway.core.estimate import Range
 from gateway.core.job import JobState
+from gateway.core.spec import JobSpec
+from gateway.sdk.probing import Lies, Probed, everywhere, example_spec, probe
 
 if TYPE_CHECKING:
     from gateway.jobs.model import Job
@@ -66,6 +70,34 @@ class Costs:
     def outcomes(self) -> builtins.list[Outcome]:
         """The last 200 jobs that succeeded: what their plans said, and what they came to. Newest first."""
         return outcomes(self._rooms, _MOST_JOBS)
+
+    def probe(self, spec: JobSpec | str | Path | None = None, *, steps: int = 20) -> Probed:
+        """Take some real steps of a job on this machine, in a process of its own, and keep what they took:
+        the next plans use it in place of what is assumed. Nothing that was trained is kept.
+
+        Args:
+            spec: the job; None: made rows on a base that is here.
+
+        Raises:
+            NothingCanRun: the plan has no place on this machine for it.
+            BackendError: the steps could not be taken.
+        """
+        if spec is not None:
+            return probe(self._rooms, _spec(spec), steps=steps)
+        with TemporaryDirectory() as folder:
+            return probe(self._rooms, example_spec(self._rooms, Path(folder)), steps=steps)
+
+    def fits(self, spec: JobSpec | str | Path) -> builtins.list[Lies]:
+        """Memory and time of the job with every method, on this machine and on every GPU in the catalogue.
+
+        Raises:
+            NothingCanRun: the sizes of the spec's models are not known here.
+        """
+        return everywhere(self._rooms, _spec(spec))
+
+
+def _spec(spec: JobSpec | str | Path) -> JobSpec:
+    return spec if isinstance(spec, JobSpec) else JobSpec.from_yaml(spec)
 
 
 def outcomes(rooms: Rooms, most: int) -> builtins.list[Outcome]:
