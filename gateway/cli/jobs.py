@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,12 +39,16 @@ def show(
     job: JobId,
     as_json: JsonFlag = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="stay until the job ends")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="name classes by their own words, which are text of the data")
+    ] = False,
 ) -> None:
     """How a job stands: state, progress, base against tuned, artifacts, record.
 
     Examples:
       tunegate jobs show job_01j…
       tunegate jobs show job_01j… --follow
+      tunegate jobs show job_01j… --labels
     """
     found = gateway_of(context).jobs.get(job)
     if follow:
@@ -51,7 +56,7 @@ def show(
     if as_json:
         print_json(found.to_json())
         return
-    views.result(out, found)
+    views.result(out, found, found.class_labels() if labels else None)
     if not found.done:
         out.print(str(found.key), highlight=False, markup=False, soft_wrap=True)
         out.print(f"{found.doing}  {following.detail(found)}".rstrip(), highlight=False, markup=False)
@@ -214,6 +219,22 @@ def purge(
     confirm(f"Delete the data files, the model and the logs of {found.id} ({found.name})?", yes=yes)
     found.purge()
     err.print(f"{found.id}  what it left is deleted; its plan and records are kept", highlight=False)
+
+
+@app.command("merge")
+def merge(
+    context: typer.Context,
+    job: JobId,
+    folder: Annotated[Path, typer.Option("--out", help="a folder that does not exist yet", metavar="DIR")],
+) -> None:
+    """Write base and adapter as one model: safetensors, config, tokenizer, model card. The gate is asked.
+
+    Example: tunegate jobs merge job_01j… --out soap-notes-8b
+    """
+    merged = gateway_of(context).jobs.get(job).merge(folder)
+    size = f"{merged.bytes / 2**20:,.0f} MiB, {merged.precision}"
+    err.print(f"{merged.folder}  {size}", highlight=False, markup=False, soft_wrap=True)
+    hint(f"its logits, read back, are {merged.deviation:.1e} of their length from base and adapter")
 
 
 @app.command("artifacts")

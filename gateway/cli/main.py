@@ -14,6 +14,7 @@ from gateway.cli import (
     advise,
     approvals,
     backends,
+    chat,
     cost,
     data,
     init,
@@ -57,6 +58,7 @@ for name, group in {
     app.add_typer(group, name=name)
 records.app.add_typer(keys.app, name="key")
 approvals.register(jobs.app)
+chat.register(jobs.app)
 later.register(app)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import Candidate, JobHandle, Plan, Verdict
-from gateway.cli import outcome
+from gateway.cli import judging, outcome
 from gateway.core.plan import DataSummary, Opening, Range, Reason
 
 if TYPE_CHECKING:
@@ -233,14 +233,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
 
 
-def result(console: Console, job: JobHandle) -> None:
-    """How the job ended: state, base against tuned, artifacts, record."""
+def result(console: Console, job: JobHandle, labels: Mapping[str, str] | None = None) -> None:
+    """How the job ended: state, base against tuned, artifacts, record. `labels` are the classes' own
+    words, where whoever looks has asked for them."""
     shown = job.to_json()
     style = "green" if shown["state"] == "succeeded" else "red"
     console.print(f"\n[bold]{job.id}[/bold]  [{style}]{shown['state']}[/{style}]", highlight=False)
     evaluation = job.evaluation
     if shown.get("metrics"):
-        _metrics(console, shown["metrics"], evaluation)
+        judging.comparison(console, shown["metrics"], evaluation, labels or {})
     elif evaluation.get("status") == "failed":
         error: Mapping[str, Any] = evaluation.get("error") or {}
         console.print(
@@ -253,51 +254,6 @@ def result(console: Console, job: JobHandle) -> None:
         )
     if shown.get("record"):
         console.print(f"[bold]record[/bold]  {escape(str(shown['record']))}", highlight=False, soft_wrap=True)
-
-
-def _metrics(
-    console: Console, metrics: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]
-) -> None:
-    verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
-    shown = _metrics_table(metrics, verdicts, between=" ")
-    if console.measure(shown, options=console.options.update(max_width=1000)).maximum > console.width:
-        shown = _metrics_table(metrics, verdicts, between="\n")
-    console.print(shown)
-
-
-def _metrics_table(
-    metrics: Mapping[str, Mapping[str, Any]], verdicts: Mapping[str, str], *, between: str
-) -> Table:
-    """`between` stands between a value and its interval: a narrow terminal breaks nowhere else."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("metric")
-    for column in ("base", "tuned", "difference"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("in words", overflow="fold")
-    for name, tuned in metrics["tuned"].items():
-        values = (metrics["base"].get(name), tuned, metrics["difference"].get(name))
-        told = (interval(value, between=between) for value in values)
-        table.add_row(name, *told, _WORDS.get(verdicts.get(name, "")))
-    return table
-
-
-_WORDS = {
-    "better": "[green]better[/green]",
-    "worse": "[bold red]WORSE[/bold red]",
-    "unclear": "no clear difference",
-    "neutral": "",
-    "no_baseline": "base not scored",
-}
-
-
-def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:
-    """A value with its 95 % interval."""
-    if not value or value.get("value") is None:
-        return "–"
-    text = f"{value['value']:.3f}"
-    if value.get("low") is not None and value.get("high") is not None:
-        text += f"{between}({value['low']:.3f} … {value['high']:.3f})"
-    return text
 
 
 def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

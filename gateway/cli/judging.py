@@ -1,0 +1,120 @@
+"""What a comparison of base and tuned found: the figures, one word for all of them, and where tuned is
+worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_MOST_LINES = 12
+_MOST_CONFUSIONS = 5
+_WORDS = {
+    "better": "[green]better[/green]",
+    "worse": "[bold red]WORSE[/bold red]",
+    "unclear": "no clear difference",
+    "neutral": "",
+    "no_baseline": "base not scored",
+    "too_small": "too small to tell",
+}
+_CONCLUSIONS = {
+    "better": "[green]tuned is better than its base[/green]",
+    "worse": "[bold red]tuned is WORSE than its base[/bold red]",
+    "mixed": "[bold yellow]mixed: tuned is better by some figures and WORSE by others[/bold yellow]",
+    "unclear": "no clear difference between tuned and base",
+}
+
+
+def comparison(
+    console: Console,
+    metrics: Mapping[str, Mapping[str, Any]],
+    evaluation: Mapping[str, Any],
+    labels: Mapping[str, str],
+) -> None:
+    """The figures, the conclusion, the rows on which tuned is worse, and the classes.
+
+    Args:
+        labels: letter → the class's own words, where whoever looks has asked for them.
+    """
+    verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
+    shown = _metrics_table(metrics, verdicts, between=" ")
+    if console.measure(shown, options=console.options.update(max_width=1000)).maximum > console.width:
+        shown = _metrics_table(metrics, verdicts, between="\n")
+    console.print(shown)
+    if told := _CONCLUSIONS.get(str(evaluation.get("conclusion"))):
+        console.print(told, highlight=False)
+    for line in _lines(evaluation):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if found := evaluation.get("classes"):
+        console.print(_classes(found, labels))
+        for line in _confusions(evaluation.get("confusions") or (), labels):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _metrics_table(
+    metrics: Mapping[str, Mapping[str, Any]], verdicts: Mapping[str, str], *, between: str
+) -> Table:
+    """`between` stands between a value and its interval: a narrow terminal breaks nowhere else."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("metric")
+    for column in ("base", "tuned", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("in words", overflow="fold")
+    for name, tuned in metrics["tuned"].items():
+        values = (metrics["base"].get(name), tuned, metrics["difference"].get(name))
+        told = (interval(value, between=between) for value in values)
+        table.add_row(name, *told, _WORDS.get(verdicts.get(name, "")))
+    return table
+
+
+def _lines(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Held-out rows by their lines; never by their text."""
+    worse: Mapping[str, Any] = evaluation.get("worse_rows") or {}
+    for what, rows in (
+        (f"tuned is worse by {worse.get('metric')}", worse.get("rows")),
+        ("a model refused to answer", evaluation.get("unanswered")),
+        ("the prompt was longer than the model takes, and lost its middle,", evaluation.get("cut")),
+    ):
+        if rows:
+            shown = ", ".join(str(row["line"]) for row in rows[:_MOST_LINES])
+            rest = f" and {len(rows) - _MOST_LINES} more" if len(rows) > _MOST_LINES else ""
+            yield f"{what} on {len(rows)} rows: data/held-out.jsonl, lines {shown}{rest}"
+    yield from evaluation.get("notes") or ()
+
+
+def _classes(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("class", "rows", "precision", "recall", "F1", "F1 of base"):
+        table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
+    for each in found:
+        tuned: Mapping[str, Any] = each["tuned"]
+        base: Mapping[str, Any] = each.get("base") or {}
+        table.add_row(
+            escape(labels.get(each["label"], f"{each['label']} (line {each['line']})")),
+            str(each["n"]),
+            *(interval(tuned[name]) for name in ("precision", "recall", "f1")),
+            interval(base.get("f1")),
+        )
+    return table
+
+
+def _confusions(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Iterator[str]:
+    def name(letter: str | None) -> str:
+        return "something else" if letter is None else labels.get(letter, letter)
+
+    for each in [each for each in found if each["tuned"]][:_MOST_CONFUSIONS]:
+        before = "" if each["base"] is None else f" (base: {each['base']})"
+        yield f"{name(each['reference'])} answered as {name(each['answered'])}: {each['tuned']} rows{before}"
+
+
+def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:
+    """A value with its 95 % interval."""
+    if not value or value.get("value") is None:
+        return "–"
+    text = f"{value['value']:.3f}"
+    if value.get("low") is not None and value.get("high") is not None:
+        text += f"{between}({value['low']:.3f} … {value['high']:.3f})"
+    return text
