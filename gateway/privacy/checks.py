@@ -5,8 +5,6 @@ Each takes the matched ASCII bytes, separators and all.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from datetime import date
@@ -56,8 +54,12 @@ def luhn(value: bytes) -> bool:
 
 
 def card(value: bytes) -> bool:
-    """Luhn, a network's prefix and length, and not one digit over and over."""
+    """Luhn, a network's prefix and length, and not one digit over and over; read backwards as well."""
     number = digits(value)
+    return _card(number) or _card(number[::-1])
+
+
+def _card(number: bytes) -> bool:
     return (
         12 <= len(number) <= 19
         and len(set(number)) > 1
@@ -89,8 +91,11 @@ def ssn(value: bytes) -> bool:
 
 
 def vin(value: bytes) -> bool:
-    """The check digit of North American vehicle numbers."""
-    code = value.upper()
+    """The check digit of North American vehicle numbers, read backwards as well."""
+    return _vin(value.upper()) or _vin(value.upper()[::-1])
+
+
+def _vin(code: bytes) -> bool:
     if len(code) != 17 or any(byte not in _VIN_VALUE for byte in code):
         return False
     rest = sum(_VIN_VALUE[byte] * weight for byte, weight in zip(code, _VIN_WEIGHT, strict=True)) % 11
@@ -130,8 +135,10 @@ def dialled(value: bytes) -> bool:
 
 
 def ipv4(value: bytes) -> bool:
-    """Four octets, and not a version number."""
+    """Four octets, and not a version number; read backwards where forwards they are none."""
     parts = [int(part) for part in value.split(b".")]
+    if max(parts) > 255:
+        parts = [int(part) for part in value[::-1].split(b".")]
     return max(parts) < 256 and max(parts) > 9 and parts[0] > 0
 
 
@@ -215,31 +222,6 @@ def code(value: bytes) -> bool:
 
 def letters_and_digits(value: bytes) -> bool:
     return has_digit(value) and any(byte >= 65 for byte in value)
-
-
-def blob(value: bytes) -> bool:
-    """Whether a long unbroken run is base64 of something: it decodes, and is no path, word or hash."""
-    if value.count(b"/") > len(value) // 16 or not (
-        re.search(rb"[a-z]", value) and re.search(rb"[A-Z]", value)
-    ):
-        return False
-    if not has_digit(value):
-        return False
-    body = value[: len(value) // 4 * 4].replace(b"-", b"+").replace(b"_", b"/")
-    return _decoded(body) is not None
-
-
-def hidden_text(value: bytes) -> bool:
-    """Whether a shorter run is base64 of plain text: somebody wrote it so."""
-    hidden = _decoded(value[: len(value) // 4 * 4])
-    return bool(hidden) and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in hidden)
-
-
-def _decoded(body: bytes) -> bytes | None:
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error:
-        return None
 
 
 def named_place(value: bytes) -> bool:

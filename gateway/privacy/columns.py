@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _KEYS: dict[str, tuple[str, float]] = {
     "mrn": ("mrn", 0.95),
@@ -87,6 +88,20 @@ _NUMBERED = frozenset(
 def key_type(key: str) -> tuple[str, float] | None:
     """What a column's or key's name says that its value is: (type, confidence)."""
     return _KEYS.get(re.sub(r"[^a-z]", "", key.lower()))
+
+
+IN_TEXT = r'"[A-Za-z][A-Za-z0-9_ .-]{1,40}"\s*:\s*["0-9]'
+"""A key with its value, in JSON that is a text, such as a tool call's arguments."""
+_PAIR = re.compile(rb'"([A-Za-z][A-Za-z0-9_ .-]{1,40})"\s*:\s*(?:"([^"\\\x1e]{2,160})"|([0-9][0-9.]*))')
+
+
+def pairs(text: bytes) -> Iterator[tuple[int, int, str, float]]:
+    """Values that their keys give away, in JSON within a text: (start, end, type, confidence)."""
+    for match in _PAIR.finditer(text):
+        told = key_type(match[1].decode("ascii"))
+        group = 2 if match[2] is not None else 3
+        if told is not None and fits_key(told[0], match[group]):
+            yield *match.span(group), *told
 
 
 def fits_key(kind: str, text: bytes) -> bool:

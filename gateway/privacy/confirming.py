@@ -31,15 +31,24 @@ _NO_RULE = len(_ALL)
 
 
 class Joined:
-    """The folded texts of a record, one after the other, so that one pass matches them all."""
+    """The folded texts of a record, one after the other, so that one pass matches them all.
 
-    __slots__ = ("_near", "_starts", "fields", "folded", "parts", "text")
+    Attributes:
+        turned: indices of the texts that have marks which turn the direction of writing.
+    """
+
+    __slots__ = ("_near", "_starts", "fields", "folded", "parts", "text", "turned")
 
     def __init__(
-        self, fields: Texts, folded: list[Folded | None] | None, parts: list[str], text: bytes
+        self,
+        fields: Texts,
+        folded: list[Folded | None] | None,
+        parts: list[str],
+        text: bytes,
+        turned: frozenset[int] = frozenset(),
     ) -> None:
         self.fields, self.folded, self.text = fields, folded, text
-        self.parts = parts
+        self.parts, self.turned = parts, turned
         self._starts: list[int] | None = None
         self._near: dict[int, list[bytes]] = {}
 

@@ -12,6 +12,7 @@ from gateway.privacy import lexicon
 from gateway.privacy.columns import key_type
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_-]{0,30}\d{0,2}")
+_SCHEMA = frozenset((b"Meta", b"Lang", b"Gene"))  # first names that a key does not mean
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _MEDIA_TYPES = frozenset(
     ("image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "document")
@@ -61,7 +62,7 @@ class Key:
 @lru_cache(maxsize=4096)
 def key_of(name: str) -> Key:
     words = {word.capitalize().encode("ascii", "ignore") for word in _WORDS.findall(name)}
-    person = not words.isdisjoint(lexicon.names().certain)
+    person = not (words - _SCHEMA).isdisjoint(lexicon.names().certain)
     plain = _PLAIN_KEY.fullmatch(name) is not None and not person
     context = name.replace("_", " ").lower().encode("ascii", "replace") + b" "
     return Key(

@@ -32,6 +32,10 @@ _PUNCTUATION = {
 }
 
 
+# Letters that are drawn small, upside down or in a box: `LATIN LETTER SMALL CAPITAL J`, flags' letters.
+_BASE_LETTER = re.compile(r"(?:LATIN .*|CIRCLED |SQUARED |INDICATOR SYMBOL )LETTER (?:[A-Z]{2,} )*([A-Z])$")
+
+
 class Folded(NamedTuple):
     """ASCII text and the original code point of each of its characters; None where they are the same."""
 
@@ -48,6 +52,11 @@ class Folded(NamedTuple):
 def is_plain(text: str, *, controls: int = 0) -> bool:
     """Whether a text is ASCII with just so many control characters: with none, it stands for itself."""
     return text.isascii() and len(text.encode("ascii").translate(None, _CONTROLS)) == len(text) - controls
+
+
+def is_turned(text: str) -> bool:
+    """Whether a text has a mark that shows what follows it backwards."""
+    return "\u202e" in text
 
 
 def fold(text: str) -> Folded:
@@ -70,6 +79,8 @@ def fold(text: str) -> Folded:
 @lru_cache(maxsize=8192)
 def _fold_char(char: str) -> str:
     """What stands for one non-ASCII code point: nothing for marks and invisible ones."""
+    if (smuggled := _smuggled(ord(char))) is not None:
+        return smuggled
     category = unicodedata.category(char)
     if category == "Pd" or char == "\u2212":
         return "-"
@@ -85,7 +96,16 @@ def _fold_char(char: str) -> str:
     return _fold_letter(char)
 
 
+def _smuggled(code: int) -> str | None:
+    """The ASCII that an invisible code point carries: tags, and selectors that stand for bytes."""
+    number = code - 0xE0000 if code < 0xE0100 else code - 0xE0100 + 16
+    return chr(number) if 0xE0000 <= code < 0xE01F0 and 32 <= number < 127 else None
+
+
 def _fold_letter(char: str) -> str:
+    named = _BASE_LETTER.search(unicodedata.name(char, ""))
+    if named and char not in _LOOKALIKES and not unicodedata.decomposition(char):
+        return named[1] if "CAPITAL" in named[0] or "SQUARED" in named[0] else named[1].lower()
     out: list[str] = []
     for part in unicodedata.normalize("NFKD", char):
         if part < "\x80":

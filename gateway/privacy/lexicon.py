@@ -150,17 +150,17 @@ LARGE = frozenset(
 EPONYMS = frozenset(
     b"""addison adie alcock alesse amsler apgar apley auerbach babinski bair balfour balke ballard baptist barr
     barre barrett bence betz binet bjork blakemore blalock boeck bookwalter bovie braxton breslow buerger
-    burkitt charnley cheyne cipro colace cormack corrigan cowden cowper credo cronkhite danish depuy dubin
+    burkitt charnley cessna cheyne chrysler cipro colace colgate cormack corrigan cowden cowper credo cronkhite danish depuy dubin
     durie eaton ehlers epley epstein ewald faber fagerstrom foley fontan freiberg fuhrman galeazzi ganong
     ganz garrod gianotti gitelman glasgow gleason glisson goldmann goodpasture gottron greek groshong
-    haglund hailey hamman hartmann hashimoto hasson heimlich hesselbach hickman hodgkin hohmann homans
+    haglund hailey hamman hartmann hashimoto hasson heimlich heineken hesselbach hickman hodgkin hohmann homans
     horton huntington ionescu ishihara janeway kawasaki kegel kirschner klinefelter kocher kool kussmaul
     lapidus lassa latin lehane lemme leopold lewy lichtenstein lindau lofgren lyell lyme mallory mayfield
     mcburney mcmurray meckel mees meissner merck merkel meth mini mohs montgomery morison naegele naughton
-    newport nissen noonan norwood nottingham oddi okey osgood osler pacini paget pancoast parkinson penfield
+    newport nissan nissen noonan norwood nottingham oddi okey osgood osler pacini paget pancoast parkinson penfield
     penrose peyer pfannenstiel phalen platt pratt puerto ramadan ranke ranson rastelli reye riedel rinne
     romberg roth ruffini sachs salem scarpa scheuermann schick schirmer schlatter schober senn shiley
-    shouldice siemens sjogren snellen steinmann stryker tagalog tarka taussig toyota wegener whipple willi
+    shouldice siemens sjogren snellen steinmann stryker tagalog tarka taussig toyota vicks wegener whipple willi
     wolff zenker zollinger zumba""".split()
 )
 # Names that stand for a disease, a sign, a device or a test when such a word follows, or is understood.
@@ -258,6 +258,7 @@ def _postal() -> tuple[frozenset[bytes], frozenset[bytes]]:
     import zipcodes
 
     places = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]
+    zipcodes._zips_cache = None  # pyright: ignore[reportPrivateUsage]  # 100 MB that nobody asks for again
     cities = frozenset(str(place["city"]).lower().encode("ascii", "ignore") for place in places)
     return cities - ORDINARY - LARGE, frozenset(str(place["zip_code"]).encode() for place in places)
 

@@ -125,8 +125,6 @@ RULES: tuple[Rule, ...] = (
     Rule("other_id", r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", 0.4, ID_WORDS),
     Rule("other_id", r"\b(?:bc1|[13])[a-km-zA-HJ-NP-Z0-9]{25,39}\b", 0.3, near("bitcoin btc wallet crypto"), checks.letters_and_digits),
     Rule("unknown_content", r"\bdata:[a-z]+/[a-zA-Z0-9.+-]+;base64,[A-Za-z0-9+/=]+", 0.99),
-    Rule("unknown_content", r"[A-Za-z0-9+/_-]{100,}={0,2}", 0.9, check=checks.blob),
-    Rule("unknown_content", r"\b[A-Za-z0-9+/]{40,99}={0,2}", 0.85, check=checks.hidden_text),
     Rule("device", r"(?i)\b(?:pacemaker|implant|icd|pump|prosthesis|stent|monitor|cgm|device|defibrillator|valve|lead|medtronic|stimulator|aid)\b[^\x1e\n.;]{0,32}?\b(?:model|serial|s/n|sn|ref|lot)(?: number| no\.?| #|:)? ?#?([A-Za-z]{0,5}-?\d[A-Za-z0-9-]{2,}|[A-Za-z]\d[A-Za-z0-9-]+)\b", 0.8, check=checks.letters_and_digits),
     Rule("device", r"(?i)\blot:? ?#?([a-z0-9-]{5,15})\b", 0.65, check=checks.letters_and_digits),
     Rule("license", r"\bDL:? ?#?([A-Z]\d{2,4}[- ]?\d{3,4}[- ]?\d{2,6}(?:[- ]\d{2,4})?)\b", 0.8),

@@ -7,7 +7,7 @@ only those are looked up and confirmed, surest first. Memory is flat in the size
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,27 +15,33 @@ from typing import Any
 from gateway.core.classes import DataClass
 from gateway.core.rows import Finding, ScanSummary
 from gateway.data import Record
-from gateway.privacy import numbers, people
+from gateway.privacy import hidden, numbers, people
 from gateway.privacy.classes import THRESHOLD, class_of
-from gateway.privacy.columns import fits_key
+from gateway.privacy.columns import IN_TEXT, fits_key, pairs
 from gateway.privacy.confirming import SEPARATOR, Found, Joined, Look, confirm, known, of_numbers, of_rule
+from gateway.privacy.encodings import TRIGGERS
 from gateway.privacy.engine import Engine, Silent
 from gateway.privacy.fields import Texts, path, texts_of
-from gateway.privacy.folding import fold, is_plain
+from gateway.privacy.folding import fold, is_plain, is_turned
 from gateway.privacy.health import ENOUGH, HEALTH, WEIGHTS
 from gateway.privacy.ner import Ner, together
 from gateway.privacy.rules import RULES
 
 _HEALTH_FROM = len(RULES)
 _CAPITALISED = _HEALTH_FROM + len(HEALTH)
+_HIDDEN_FROM = _CAPITALISED + 1
+_IN_TEXT = _HIDDEN_FROM + len(TRIGGERS)
 _AT_ONCE = 32
+_BACKWARDS = 0.6
 _STRONG = frozenset(_HEALTH_FROM + at for at, weight in enumerate(WEIGHTS) if weight >= ENOUGH)
 
 
 @lru_cache(maxsize=1)
 def engine() -> Engine:
     """The engine over all rules, the health vocabulary and the names, made once."""
-    return Engine([*(rule.pattern for rule in RULES), *HEALTH, "[A-Z][A-Za-z]"], people.spelled())
+    return Engine(
+        [*(rule.pattern for rule in RULES), *HEALTH, "[A-Z][A-Za-z]", *TRIGGERS, IN_TEXT], people.spelled()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +205,23 @@ def scan(records: Iterable[Record], *, floor: float = THRESHOLD) -> Iterator[Fin
 
 def _join(fields: Texts) -> Joined:
     """The texts as one. Plain ASCII, the usual case, stands for itself; the rest is folded."""
-    parts, folded = fields.texts, None
+    parts, folded, turned = fields.texts, None, frozenset[int]()
     text = SEPARATOR.join(parts)
     if not is_plain(text, controls=max(len(parts) - 1, 0)):
+        turned = frozenset(at for at, part in enumerate(parts) if is_turned(part))
         folded = [None if is_plain(part) else fold(part) for part in parts]
         parts = [plain.text if plain else part for plain, part in zip(folded, parts, strict=True)]
         text = SEPARATOR.join(parts)
-    return Joined(fields, folded, parts, text.encode("ascii") + engine().tail)
+    return Joined(fields, folded, parts, text.encode("ascii") + engine().tail, turned)
 
 
-def _scan(joined: Joined, floor: float) -> tuple[list[Found], bool]:
+def _scan(
+    joined: Joined, floor: float, layer: int = 0, seen: set[str] | None = None
+) -> tuple[list[Found], bool]:
     """What the joined text holds, and whether it has health content.
+
+    Args:
+        layer: how many encodings have been taken off; `seen` are the texts read so far.
 
     Raises:
         Silent: the engine did not look.
@@ -217,18 +229,49 @@ def _scan(joined: Joined, floor: float) -> tuple[list[Found], bool]:
     text, using = joined.text, engine()
     present = using.which(text)
     rules = [number for number in present if number < _HEALTH_FROM]
-    capitals = _CAPITALISED in present
-    health = len(present) - len(rules) - capitals >= ENOUGH or not _STRONG.isdisjoint(present)
+    words_of_health = [number for number in present if _HEALTH_FROM <= number < _CAPITALISED]
+    health = len(words_of_health) >= ENOUGH or not _STRONG.isdisjoint(words_of_health)
     looks = of_numbers(numbers.find(text))
     for number in rules:
         looks += of_rule(joined, number, using.matches(number, text))
-    words = using.words(text)
+    words, capitals = using.words(text), _CAPITALISED in present
     if words or not capitals:
         named = people.find(text, words) if capitals else people.find_small(text)
         looks += [known(start, end, "name", confidence) for start, end, confidence in named]
     if joined.fields.known or joined.fields.told:
         looks += _by_key(joined)
+    if _IN_TEXT in present:
+        looks += [known(*each) for each in pairs(text)]
+    triggered = {number - _HIDDEN_FROM for number in present if _HIDDEN_FROM <= number < _IN_TEXT}
+    if triggered or joined.turned:
+        more, ill = _below(joined, triggered, floor, layer, set() if seen is None else seen)
+        looks += more
+        health |= ill
     return confirm(joined, looks, floor) if looks else [], health
+
+
+def _below(
+    joined: Joined, triggered: Collection[int], floor: float, layer: int, seen: set[str]
+) -> tuple[list[Look], bool]:
+    """What stands in the text under an encoding, in the places it comes from; and whether that is health
+    content. A text with too many layers is unknown as a whole."""
+    under = hidden.below(joined, triggered, seen)
+    looks = [known(start, end, "unknown_content", confidence) for start, end, confidence in under.unknown]
+    if not under.views:
+        return looks, False
+    if layer == hidden.DEEPEST or under.too_much:
+        parts = {at for at, _ in under.views}
+        return [
+            known(joined.starts[at], joined.end(at), "unknown_content", hidden.OPAQUE) for at in parts
+        ], False
+    inner = _join(under.texts)
+    found, health = _scan(inner, floor, layer + 1, seen)
+    for each in found:
+        if each.type == "name" and each.confidence < _BACKWARDS and under.is_reversed(inner.at(each.start)):
+            continue  # half the short words there are make a name backwards
+        at, start, end = under.origin(*inner.original(each.start, each.end))
+        looks.append(known(joined.starts[at] + start, joined.starts[at] + end, each.type, each.confidence))
+    return looks, health
 
 
 def _by_key(joined: Joined) -> Iterator[Look]:

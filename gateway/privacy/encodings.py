@@ -1,0 +1,368 @@
+# ruff: noqa: E501 - one alphabet a line reads as a table
+"""Text that is written so that rules do not see it, and what it says: one layer of encoding at a time.
+
+Escapes (HTML, `%41`, `\\u0041`, quoted-printable, JSON in a text), blobs (base64, base32, hex, ascii85, lists
+of character codes), letters with something between them, and text written backwards. `TRIGGERS` are patterns
+of the engine's own pass: text that none of them matches costs nothing more. A trigger is no finding; what it
+leads to is read by the same rules as everything else. What looks encoded and cannot be read is unknown.
+
+Not seen through: ciphers, compression, spelling (`at` for `@` has a rule), words split by markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import TypeAlias
+
+from gateway.privacy import lexicon
+from gateway.privacy.views import Edit, View, spliced
+
+# Four characters of base64 that stand for three of printable ASCII, and the same read backwards: words hardly
+# ever fit three times in a row, so that a pattern may ask for it anywhere.
+_A, _B = "[I-Za-f]", "[C-HS-Xi-nyz0-3]"
+_C, _D = "[ABEFIJMNQRUVYZcdghklopstwx014589]", "[A-Za-z0-9+/_-]"
+_QUAD, _DAUQ = _A + _B + _C + _D, _D + _C + _B + _A
+_LAST, _TSAL = f"{_A}(?:[AQgw]==|{_B}[048AEIMQUYcgkosw]=)", f"=(?:=[AQgw]|[048AEIMQUYcgkosw]{_B}){_A}"
+_WIDE = "[I-Za-f][AQgw][AB][A-Za-z0-9+/]A[C-H][048AEIMQUYcgkosw]A"  # the same of UTF-16
+_EDIW = "A[048AEIMQUYcgkosw][C-H]A[A-Za-z0-9+/][AB][AQgw][I-Za-f]"
+# Ascii85 of printable ASCII begins each group of five with one of these; one more is no part of a number.
+_FIRST, _OTHER = "[+-I]", "[!-',;-u]"
+_FIVE = f"(?:{_OTHER}[!-u]{{3}}|[!-u]{_OTHER}[!-u][!-u]|[!-u][!-u]{_OTHER}[!-u]|[!-u]{{3}}{_OTHER})"
+_HEX, _XEH = "[2-7][0-9A-Fa-f]", "[0-9A-Fa-f][2-7]"
+
+ESCAPES = "|".join(
+    (
+        r"&#[xX]?[0-9a-fA-F]{2,7}|&[A-Za-z]{2,8}[0-9]{0,2};",
+        r"%[2-7][0-9A-Fa-f]|%[0-9A-Fa-f]{2}%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}",
+        r"""\\(?:u\{?[0-9A-Fa-f]{2}|U00|x[0-9A-Fa-f]{2}|[0-3][0-7]{2}|[nrtbf"'/\\])""",
+        r"[A-Za-z]=[2-7][0-9A-F][A-Za-z]|=[0-9A-F]{2}=[0-9A-F]{2}|=\r?\n|[A-Za-z0-9]\+[A-Za-z0-9]",
+        r"\bU\+[0-9A-F]{4}",
+    )
+)
+BLOBS = "|".join(
+    (
+        rf"(?:{_QUAD}){{3}}|{_QUAD}{_LAST}|{_WIDE}",
+        rf"\b(?:0x)?(?:{_HEX}){{6}}|(?:{_HEX}){{8}}|\b{_HEX}(?:[ :,-]+(?:0x)?{_HEX}){{5}}",
+        r"\b[0-9A-Fa-f]{2}(?:[ :][0-9A-Fa-f]{2}){11}",
+        r"\b[A-Z2-7]{7,}=|[A-Z2-7]{16}",
+        rf"(?:^|[\s\"'(:=~]){_FIRST}{_FIVE}{_FIRST}[!-u]{{4}}|{_FIRST}{_FIVE}{_FIRST}{_FIVE}{_FIRST}|<~|~>",
+        rf"{_FIVE}{_FIRST}{_FIVE}{_FIRST}(?:$|[\s\"')~,.])",
+        r"\b\d{2,3}(?:[ ,;]+\d{2,3}){5}|[01]{8} ?[01]{8} ?[01]{8}",
+        r"[!-z]{40}",
+    )
+)
+_BETWEEN = (r"\.", "_", r"\*", r"\|", "~", "/", ",", "-")
+SPACED = r"(?:[!-~] {1,7}){4}[!-~]\b|(?:[!-~] {1,7}){6}|" + "|".join(
+    rf"\b[A-Za-z0-9](?:{sep}{{1,3}}[ -~]){{3}}|[!-~](?:{sep}[ -~]){{5}}" for sep in _BETWEEN
+)
+BACKWARDS = "|".join(
+    (
+        r"\b[a-z]{2,}[A-Z]\b",
+        r"\b(?i:nss|nrm|bod|eman|tneitap|eht|enohp|liame|sserdda|htrib|rebmun|srm|yeht|htiw)\b",
+        r"\b(?i:moc|gro|ten|ude|vog)\.[A-Za-z0-9-]|//:s?ptth",
+        r"\b\d{4}[-.]\d\d[-.]\d{3}\b|\b\d{4}[-. ]\d{3}[-. ]\d{3}\b|\d{4}[-. ]\d{3} ?\)\d{3}\(|\b\d\d(?:91|02)[-/.]\d{1,2}[-/.]\d{1,2}\b",
+        r"\b[A-Z0-9]{11,30}\d\d[A-Z]{2}\b",
+        rf"(?:{_DAUQ}){{3}}|{_TSAL}{_DAUQ}|{_EDIW}",
+        rf"\b(?:{_XEH}){{6,}}(?:x0)?\b|(?:{_XEH}){{8}}|\b{_XEH}(?: {_XEH}){{5}}|=[A-Z2-7]{{7,}}[E-P]\b|\b[A-Z2-7]{{15,}}[E-P]\b",
+        r"[0-9a-fA-F]{2}[xX]?#&|[0-7]{3}\\[0-7]{3}\\|[0-9A-Fa-f][2-7]%(?:[0-9A-Fa-f]{2}%|$)|[0-9A-Fa-f]{4}u\\|[0-9A-Fa-f]{2}x\\|[0-9A-F]{2}=[0-9A-F]{2}=",
+    )
+)
+TRIGGERS = (ESCAPES, BLOBS, SPACED, BACKWARDS)
+
+_ESCAPE = re.compile(
+    r"&(?:#(?:[xX][0-9a-fA-F]{1,6}|[0-9]{1,7});?|[A-Za-z][A-Za-z0-9]{1,30};)|"
+    r"%u[0-9a-fA-F]{4}|(?:%[0-9a-fA-F]{2})+|(?:\\+u[0-9a-fA-F]{4})+|\\+u\{[0-9a-fA-F]{1,6}\}|\\+U[0-9a-fA-F]{8}|"
+    r"(?:\\+x[0-9a-fA-F]{2})+|(?:\\[0-3][0-7]{2})+|\\+[nrtbf\"'/\\]|U\+[0-9A-F]{4,6}|"
+    r"(?:=[0-9A-F]{2})+|=[ \t]*\r?\n|(?<=[A-Za-z0-9])\+(?=[A-Za-z0-9])"
+)
+_HEX_DIGITS = re.compile(r"[0-9a-fA-F]{2,8}")
+_SIMPLE = {"n": "\n", "r": "\n", "t": "\t", "b": "", "f": "\n"}
+
+_ADOBE = re.compile(r"<~([!-uz\s]{2,})~>|>~([!-uz\s]{2,})~<")
+_BLOB = re.compile(
+    r"(?:[01]{8}[ ,]?){3,}|(?<![0-9A-Za-z])[0-9a-fA-F]{2}(?:[ :,-]+(?:0x)?[0-9a-fA-F]{2}){5,}(?![0-9A-Za-z])|"
+    r"(?<![0-9])[0-9]{2,3}(?:[ ,;]+[0-9]{2,3}){5,}(?![0-9])|[A-Za-z0-9+/_-]{8,}={0,6}"
+)
+_TOKEN = re.compile(r"(?:(?<=[\s\"'(:=~])|^)[!-uz]{10,}")
+_CLOSING = "\"'),.;]"
+_ODD = re.compile(r"[!-*,;-@\[-^`]")
+_DIGESTS = frozenset((32, 40, 56, 64, 96, 128))  # hex digits of the usual hashes, which say nothing of anyone
+_HASH = re.compile(r"(?i)(?:sha-?\d{1,3}|md5)[-:=\s\"']*")
+_RUN = re.compile(r"[A-Za-z0-9+/_-]+")
+_SMALL_WORD = re.compile(r"[a-z]{3,}")
+_LONG = 40
+_SPACED = re.compile(
+    r"(?<![A-Za-z0-9])[!-~](?P<by>(?P<sign>[ ._*|~/,-])(?P=sign){0,3})(?:[ -~](?P=by)){2,}[!-~](?![A-Za-z0-9])"
+)
+_LETTERS = re.compile(r"[A-Za-z]+")
+
+Span: TypeAlias = tuple[int, int]
+
+
+def unescaped(text: str) -> View | None:
+    """An ASCII text with its escapes read; None where it has none."""
+    edits = list(_escaped(text))
+    return spliced(text, edits) if edits else None
+
+
+def unpacked(text: str) -> tuple[View | None, list[Span]]:
+    """A text with its blobs read, None where there are none; and the spans of those that nobody can read."""
+    unknown: list[Span] = []
+    edits = _blobs(text, unknown)
+    return (spliced(text, edits) if edits else None), unknown
+
+
+def closed_up(text: str) -> tuple[View | None, list[Span]]:
+    """`j o h n` without its spaces; and the spans of what is then no word, though all of it letters."""
+    unknown: list[Span] = []
+    edits = _despaced(text, unknown)
+    return (spliced(text, edits) if edits else None), unknown
+
+
+def _escaped(text: str) -> Iterator[Edit]:
+    for match in _ESCAPE.finditer(text):
+        new = _unescape(match[0])
+        if new is not None and new != match[0]:
+            yield Edit(match.start(), match.end(), new)
+
+
+def _unescape(code: str) -> str | None:
+    """What an escape stands for; None where it stands for nothing that could be read."""
+    first, bare = code[0], code.lstrip("\\")
+    if first == "&":
+        return html.unescape(code)
+    if first == "+":
+        return " "
+    if code[:2] in ("%u", "U+"):
+        return _char(code[2:])
+    if first == "%" or first == "=":
+        octets = "".join(_HEX_DIGITS.findall(code))
+        return _read_octets(bytes.fromhex(octets)) if octets else ""
+    if not bare:
+        return "\\" if len(code) > 1 else None
+    if bare[0] in "uU":
+        return _utf16("".join(_char(each) for each in _HEX_DIGITS.findall(code)))
+    if bare[0] == "x":
+        return _read_octets(bytes.fromhex("".join(_HEX_DIGITS.findall(code))))
+    if bare[0].isdigit():
+        return _read_octets(bytes(int(each, 8) for each in code[1:].split("\\")))
+    return _SIMPLE.get(bare, bare)
+
+
+def _char(code: str) -> str:
+    number = int(code, 16)
+    return chr(number) if number < 0x110000 else ""
+
+
+def _utf16(text: str) -> str:
+    """Pairs of surrogates as the code points they mean; a lone one as nothing."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
+
+
+def _read_octets(octets: bytes) -> str | None:
+    """Escaped bytes as text; None for a single control character, which nobody escapes to hide a word."""
+    if len(octets) == 1 and octets[0] < 32 and octets[0] not in b"\t\r\n":
+        return None
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+def _blobs(text: str, unknown: list[Span]) -> list[Edit]:
+    """What the blobs of a text say; those that say nothing readable go to `unknown`."""
+    edits: list[Edit] = []
+    for match in _ADOBE.finditer(text):
+        if (new := _ascii85((match[1] or match[2]).replace("\n", ""))) is not None:
+            edits.append(Edit(match.start(), match.end(), new))
+        elif " " not in match[0]:
+            unknown.append(match.span())
+    taken = [(edit.start, edit.end) for edit in edits] + unknown
+    for match in _TOKEN.finditer(text):
+        if _overlaps(match.span(), taken):
+            continue
+        if (new := _ascii85(match[0])) is not None:
+            edits.append(Edit(match.start(), match.end(), new))
+        elif _is_opaque85(match[0]):
+            unknown.append(match.span())
+    taken = [(edit.start, edit.end) for edit in edits]
+    for match in _BLOB.finditer(text):
+        start, end = match.span()
+        if _overlaps((start, end), taken):
+            continue
+        new = _decoded(match[0])
+        if new is not None:
+            edits.append(Edit(start, end, new))
+        elif is_opaque(match[0]) and not _HASH.search(text, max(start - 12, 0), start + 8):
+            unknown.append((start, end))
+        else:
+            edits += _pieces(match)
+    return sorted(edits)
+
+
+def _overlaps(span: Span, others: Iterable[Span]) -> bool:
+    return any(start < span[1] and span[0] < end for start, end in others)
+
+
+def _pieces(match: re.Match[str]) -> Iterator[Edit]:
+    """Blobs that something is tied to with a character of their own alphabet: `ssn-MjE5LTA5LTk5OTk`."""
+    for piece in re.finditer(r"[A-Za-z0-9]{8,}={0,6}", match[0]):
+        if piece.group() != match[0] and (new := _decoded(piece.group())) is not None:
+            yield Edit(match.start() + piece.start(), match.start() + piece.end(), new)
+
+
+def _decoded(run: str) -> str | None:
+    """The text that a run stands for in the first of the codes in which it stands for one."""
+    for decode in _CODES:
+        try:
+            octets = decode(run)
+        except ValueError:
+            continue
+        if octets and (said := readable(octets)) is not None:
+            return said
+    return None
+
+
+def _binary(run: str) -> bytes:
+    digits = re.sub(r"[ ,]", "", run)
+    if len(digits) % 8 or not set(digits) <= {"0", "1"}:
+        raise ValueError
+    return int(digits, 2).to_bytes(len(digits) // 8, "big")
+
+
+def _hex(run: str) -> bytes:
+    bare = re.sub(r"[ :,-]+(?:0x)?", "", run.removeprefix("0x"))
+    if len(bare) < 8:
+        raise ValueError
+    return bytes.fromhex(bare)
+
+
+def _decimal(run: str) -> bytes:
+    if not re.fullmatch(r"[0-9]{2,3}(?:[ ,;]+[0-9]{2,3})+", run):
+        raise ValueError
+    return bytes(int(code) for code in re.split(r"[ ,;]+", run))
+
+
+def _base32(run: str) -> bytes:
+    bare = run.rstrip("=")
+    if len(run) < 8 or not bare.isupper() or (len(run) < 16 and bare.isalpha() and bare == run):
+        raise ValueError  # or a word in capitals
+    return base64.b32decode(bare + "=" * (-len(bare) % 8))
+
+
+def _base64(run: str) -> bytes:
+    bare = run.rstrip("=").replace("-", "+").replace("_", "/")
+    if bare.isdigit() or (bare.isalpha() and (bare.islower() or bare.istitle())):
+        raise ValueError  # a number or a word
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+
+
+_CODES: tuple[Callable[[str], bytes], ...] = (
+    _binary, _hex, _decimal, _base32, _base64,
+)  # fmt: skip
+
+
+def readable(octets: bytes) -> str | None:
+    """Decoded bytes as text, where they are text: no control characters, in UTF-8 or UTF-16."""
+    wide = octets.count(0) * 6 > len(octets)
+    try:
+        said = (
+            octets.decode("utf-16-be" if wide and not octets[0] else "utf-16-le") if wide else octets.decode()
+        )
+    except UnicodeDecodeError:
+        return None
+    if len(said) < 3 or any((char < " " and char not in "\t\r\n") or char == "\x7f" for char in said):
+        return None
+    return said
+
+
+def _ascii85(token: str) -> str | None:
+    """What a token says in ascii85, forwards or backwards, with whatever closes a quotation after it left out."""
+    bare = token.lstrip("\"'(=")
+    for run in dict.fromkeys((token, bare, token.rstrip(_CLOSING), bare.rstrip(_CLOSING))):
+        for way in (run, run[::-1]):
+            firsts = way[::5]
+            if len(way) < _LONG and sum("+" <= each <= "I" for each in firsts) * 2 < len(firsts):
+                continue
+            try:
+                said = readable(base64.a85decode(way))
+            except ValueError:
+                continue
+            if said is not None:
+                return said
+    return None
+
+
+def _is_opaque85(token: str) -> bool:
+    """Whether a long token is ascii85 of what is no text: decodes, and holds signs that no name or path does."""
+    if (
+        len(token) < _LONG
+        or "://" in token
+        or len(_ODD.findall(token)) * 10 < len(token)
+        or len(set(token)) < 16
+        or _words_in(token) > 0.2
+    ):
+        return False
+    try:
+        octets = base64.a85decode(token)
+    except ValueError:
+        return False
+    return bool(octets)
+
+
+def is_opaque(run: str) -> bool:
+    """Whether a long run, which says nothing in any code, looks like one: neither words, path, hash nor number."""
+    bare = run.rstrip("=")
+    if (
+        len(bare) < _LONG
+        or not _RUN.fullmatch(bare)
+        or bare.isdigit()
+        or bare.count("/") > len(bare) // 12
+        or bare.count("-") > len(bare) // 8
+    ):
+        return False
+    if not any(char.isdigit() for char in bare):
+        return len(set(bare)) > 20 and not bare.isupper() and not bare.islower() and _words_in(bare) < 0.4
+    if re.fullmatch(r"[0-9a-fA-F]+", bare):
+        return len(bare) not in _DIGESTS
+    if bare.isupper():
+        return True
+    return not bare.islower() and _words_in(bare) < 0.4
+
+
+def _words_in(run: str) -> float:
+    """The share of a run that small words make up: most of a name in code, little of a code."""
+    return sum(map(len, _SMALL_WORD.findall(run))) / len(run)
+
+
+def _despaced(text: str, unknown: list[Span]) -> list[Edit]:
+    """`j o h n` without its spaces. What is then no word, though all of it letters, is unknown."""
+    edits: list[Edit] = []
+    for match in _SPACED.finditer(text):
+        step = 1 + len(match["by"])
+        said = match[0][::step]
+        if said.count(" ") * 3 > len(said) * 2 or not any(map(str.isalnum, said)):
+            continue  # the space that sets off a column, or a ruler
+        edits.append(Edit(match.start(), match.end(), said, step))
+        if _is_riddle(said):
+            unknown.append(match.span())
+    gaps = [
+        Edit(a.end, b.start, " ")
+        for a, b in pairwise(edits)
+        if b.start - a.end > 1 and text[a.end : b.start].isspace()
+    ]
+    return sorted([*edits, *gaps])
+
+
+def _is_riddle(said: str) -> bool:
+    """Whether letters that somebody wrote one by one make no words, nor a mere row such as a b c d e f."""
+    if len(said) < 6 or not said.replace(" ", "").isalpha():
+        return False
+    small = said.lower()
+    if len(set(small)) < 5 or sorted(small) == list(small):
+        return False
+    return not all(lexicon.is_word(word.encode()) for word in _LETTERS.findall(small))

@@ -1,0 +1,103 @@
+"""The layer below a record's texts: what they say once an encoding is taken off, ready to be scanned too."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from gateway.privacy.confirming import Joined
+from gateway.privacy.encodings import BACKWARDS, TRIGGERS, closed_up, unescaped, unpacked
+from gateway.privacy.engine import Pattern
+from gateway.privacy.fields import Texts
+from gateway.privacy.views import View, reversed_view
+
+DEEPEST = 6
+"""Layers that are taken off; what has more is unknown."""
+OPAQUE, RIDDLE = 0.85, 0.55
+_ESCAPES, _BLOBS, _SPACED, _BACKWARDS = range(len(TRIGGERS))
+_GROWTH, _ROOM = 4, 1 << 16
+
+
+class Unknown(NamedTuple):
+    """A span of the joined text that nobody can read."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(slots=True)
+class Below:
+    """The views of a joined text's parts.
+
+    Attributes:
+        texts: what they say, below the same keys and places.
+        views: for each of them, the part it comes from and the way back.
+        too_much: they are many times what they come from.
+    """
+
+    texts: Texts = field(default_factory=lambda: Texts(frozenset()))
+    views: list[tuple[int, View]] = field(default_factory=list[tuple[int, View]])
+    unknown: list[Unknown] = field(default_factory=list[Unknown])
+    too_much: bool = False
+
+    def is_reversed(self, at: int) -> bool:
+        return self.views[at][1].is_reversed
+
+    def origin(self, at: int, start: int, end: int) -> tuple[int, int, int]:
+        """The part that a span of a view comes from, and where in it."""
+        part, view = self.views[at]
+        return (part, *view.origin(start, end))
+
+
+def below(joined: Joined, triggered: Collection[int], seen: set[str]) -> Below:
+    """What stands one layer below.
+
+    Args:
+        triggered: which of `TRIGGERS` matched somewhere.
+        seen: every text read so far, in which this adds its own: none is read twice.
+    """
+    found, size = Below(), 0
+    seen.update(joined.parts)
+    for at, part in enumerate(joined.parts):
+        for view in _views(joined, at, part, triggered, found):
+            if view.text and view.text not in seen:
+                seen.add(view.text)
+                size += len(view.text)
+                _add(found, joined.fields, at, view)
+    found.too_much = size > _GROWTH * len(joined.text) + _ROOM
+    return found
+
+
+def _views(joined: Joined, at: int, part: str, triggered: Collection[int], found: Below) -> list[View]:
+    views, begin = list[View | None](), joined.starts[at]
+    if _ESCAPES in triggered:
+        views.append(unescaped(part))
+    if _BLOBS in triggered:
+        view, unknown = unpacked(part)
+        views.append(view)
+        found.unknown += [Unknown(begin + start, begin + end, OPAQUE) for start, end in unknown]
+    if _SPACED in triggered:
+        view, unknown = closed_up(part)
+        views.append(view)
+        found.unknown += [Unknown(begin + start, begin + end, RIDDLE) for start, end in unknown]
+    if at in joined.turned or (_BACKWARDS in triggered and _backwards().spans(part.encode("ascii"))):
+        views.append(reversed_view(part))
+    return [view for view in views if view is not None]
+
+
+@lru_cache(maxsize=1)
+def _backwards() -> Pattern:
+    return Pattern(f"(?:{BACKWARDS})")
+
+
+def _add(found: Below, fields: Texts, at: int, view: View) -> None:
+    texts, key = found.texts, fields.keys[at]
+    if key.told is not None:
+        texts.told.append((len(texts.texts), *key.told))
+    texts.texts.append(view.text)
+    texts.places.append(fields.places[at])
+    texts.keys.append(key)
+    found.views.append((at, view))
