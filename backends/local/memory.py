@@ -6,6 +6,7 @@ import gc
 import resource
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -73,8 +74,20 @@ def high_water_gib() -> float:
     """The most memory this process has held: the GPU's where it trains on one, else the machine's."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**30, 3)
+    return round(_resident_bytes() / 2**30, 3)
+
+
+def _resident_bytes() -> int:
+    """Linux tells `getrusage` of a process that another one started what that other one held, too: there
+    its own status says it."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def adjusted(run: Run, tokens: int, passes: Callable[[], Iterable[Sequence[Item]]]) -> int:

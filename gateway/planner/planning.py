@@ -252,7 +252,9 @@ def _verdict(reasons: list[Reason]) -> Verdict:
 
 def _does_not_fit(lies: Fit | None) -> Iterator[Reason]:
     if lies is not None and not lies.fits:
-        yield Reason(Verdict.UNSUPPORTED, "does_not_fit", lies.why_not or "does not fit", fix=lies.fix)
+        change = f". The smallest change: {lies.fix}" if lies.fix else ""
+        text = f"{lies.why_not or 'does not fit'}{change}"
+        yield Reason(Verdict.UNSUPPORTED, "does_not_fit", text, fix=lies.fix)
     elif lies is not None:
         told = f"time and memory: {lies.basis}" if lies.basis else _ASSUMED
         yield Reason(Verdict.ALLOWED, "measured" if lies.basis else "assumed", told)
