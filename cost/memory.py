@@ -176,9 +176,11 @@ def kept_bytes(load: Load) -> float:
 def logits_bytes(load: Load) -> float:
     """Logits and what the loss makes of them."""
     positions, vocabulary = load.tokens * load.trained_share, load.shape.vocabulary
-    if load.trainer.loss == "chunked":  # logits, their exponentials in fp32 and the gradient
-        chunk = min(positions, CHUNK_POSITIONS) * vocabulary * (2 * load.width + 4)
-        return chunk + 2 * positions * load.shape.hidden * load.width
+    hidden = load.shape.hidden
+    if load.trainer.loss == "chunked":  # logits in fp32, and their exponentials or the product they come from
+        chunk = min(positions, CHUNK_POSITIONS) * vocabulary * 8
+        head = 4 * vocabulary * hidden if load.method == "full" else 0  # its gradient is added up in fp32
+        return chunk + head + 2 * positions * hidden * load.width
     if load.trainer.loss == "kept":
         return positions * vocabulary * load.width * (1 + 1 / 8)
     return positions * vocabulary * (load.width + 12)  # log-probabilities and two gradients, in fp32

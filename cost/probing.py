@@ -142,7 +142,7 @@ def _of(probes: Sequence[Probe], *, exact: bool) -> Measured:
     )
 
 
-def load_of(probe: Probe, tokens: int) -> Load:
+def load_of(probe: Probe, tokens: int, *, slack: float = 0.0) -> Load:
     """What a probe held at once in a pass of so many tokens, by our count."""
     setting = probe.setting
     return Load(
@@ -155,7 +155,7 @@ def load_of(probe: Probe, tokens: int) -> Load:
         setting.checkpointing,
         probe.device != "cpu",
         trained_share=probe.trained_share,
-        slack=0.0,
+        slack=slack,
         process_gib=0.0,
     )
 
