@@ -16,7 +16,7 @@ from typing import Any
 from backends.local import models
 from backends.local.environment import cpu_threads
 from backends.local.files import sha256_of
-from backends.local.quiet import while_peft_wraps
+from backends.local.quiet import hush_bitsandbytes, while_peft_wraps
 from backends.local.render import Template
 from backends.local.run import read_json
 from gateway.core.errors import BackendError, Unsupported
@@ -97,6 +97,11 @@ class Shelf:
         self._home = home
         self._loaded: dict[tuple[str, bool], Loaded] = {}
 
+    @property
+    def held(self) -> tuple[tuple[str, bool], ...]:
+        """Base and whether in 4 bits, of each in memory; the one used longest ago first."""
+        return tuple(self._loaded)
+
     @contextmanager
     def using(self, weights: Weights) -> Generator[Loaded]:
         """A loaded base, its adapter on.
@@ -154,6 +159,7 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
 
     torch.set_num_threads(cpu_threads())
     disable_progress_bar()
+    hush_bitsandbytes()
     folder = models.ensure(weights.base, home)
     _refuse_changed_model(folder)
     template = Template.load(folder, weights.base)
@@ -165,7 +171,7 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
-        **(_in_four_bits(dtype) if weights.four_bit else {}),
+        **(_in_four_bits(dtype, device) if weights.four_bit else {}),
     )
     shape = models.shape_of(models.text_config(folder))
     return Loaded(
@@ -177,7 +183,7 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
     )
 
 
-def _in_four_bits(dtype: Any) -> dict[str, Any]:
+def _in_four_bits(dtype: Any, device: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     try:
@@ -191,7 +197,7 @@ def _in_four_bits(dtype: Any) -> dict[str, Any]:
         raise Unsupported(
             "a base in 4 bits needs bitsandbytes", place="local", fix="pip install 'tunegate[local]'"
         ) from None
-    return {"quantization_config": settings}
+    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 def _ends(model: Any) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""What one library warns of another, and nobody who trains can act on."""
+"""What libraries warn of, and nobody who trains or asks can act on."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,3 +15,9 @@ def while_peft_wraps() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         yield
+
+
+def hush_bitsandbytes() -> None:
+    """Before PEFT is imported, which imports it where it is installed: on a CPU it then warns that kernels
+    of somebody else's hub could not be fetched. They never are."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -59,7 +59,7 @@ def _metrics_table(
 ) -> Table:
     """`between` stands between a value and its interval: a narrow terminal breaks nowhere else."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("metric")
+    table.add_column("metric", overflow="fold")
     for column in ("base", "tuned", "difference"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("in words", overflow="fold")
@@ -81,13 +81,13 @@ def _lines(evaluation: Mapping[str, Any]) -> Iterator[str]:
         if rows:
             shown = ", ".join(str(row["line"]) for row in rows[:_MOST_LINES])
             rest = f" and {len(rows) - _MOST_LINES} more" if len(rows) > _MOST_LINES else ""
-            yield f"{what} on {len(rows)} rows: data/held-out.jsonl, lines {shown}{rest}"
+            yield f"{what} on {_rows(len(rows))}: data/held-out.jsonl, {'line' if len(rows) == 1 else 'lines'} {shown}{rest}"
     yield from evaluation.get("notes") or ()
 
 
 def _classes(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("class", "rows", "precision", "recall", "F1", "F1 of base"):
+    for column in ("class", "rows", "precision", "recall", "F1", "F1 of the base"):
         table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
     for each in found:
         tuned: Mapping[str, Any] = each["tuned"]
@@ -95,10 +95,19 @@ def _classes(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> T
         table.add_row(
             escape(labels.get(each["label"], f"{each['label']} (line {each['line']})")),
             str(each["n"]),
-            *(interval(tuned[name]) for name in ("precision", "recall", "f1")),
-            interval(base.get("f1")),
+            *(_share(tuned[name]) for name in ("precision", "recall")),
+            interval(tuned["f1"]),
+            _share(base.get("f1")),
         )
     return table
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _share(value: Mapping[str, Any] | None) -> str:
+    return "–" if not value or value.get("value") is None else f"{value['value']:.3f}"
 
 
 def _confusions(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Iterator[str]:
@@ -107,7 +116,7 @@ def _confusions(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -
 
     for each in [each for each in found if each["tuned"]][:_MOST_CONFUSIONS]:
         before = "" if each["base"] is None else f" (base: {each['base']})"
-        yield f"{name(each['reference'])} answered as {name(each['answered'])}: {each['tuned']} rows{before}"
+        yield f"{name(each['reference'])} answered as {name(each['answered'])}: {_rows(each['tuned'])}{before}"
 
 
 def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:

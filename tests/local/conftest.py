@@ -60,7 +60,14 @@ def make_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:
     fast.save_pretrained(str(folder))
 
 
-def make_base(folder: Path, *, seed: int = 1, template: str | None = TEMPLATE, positions: int = 256) -> Path:
+def make_base(
+    folder: Path,
+    *,
+    seed: int = 1,
+    template: str | None = TEMPLATE,
+    positions: int = 256,
+    hidden: int = 48,
+) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -68,8 +75,8 @@ def make_base(folder: Path, *, seed: int = 1, template: str | None = TEMPLATE, p
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     config = LlamaConfig(
         vocab_size=400,
-        hidden_size=48,
-        intermediate_size=96,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backends.local import loaded
 from backends.local.backend import LocalBackend
+from backends.local.files import sha256_of
 from backends.local.loop import train
 from backends.local.render import Template
 from backends.registry import facts
-from gateway.core.errors import BackendError, NotFound, Rejected
+from gateway.core.errors import BackendError, NotFound, Rejected, Unsupported
 from gateway.core.job import ChatMessage, RemoteRef
 from gateway.core.rows import Message
 from tests.local.conftest import Bench, make_base, rows
@@ -117,12 +120,41 @@ def test_scores_are_the_log_probabilities_of_the_answer_alone(
     assert [score.log_probability for score in tuned] == pytest.approx(alone, rel=1e-4)
 
 
-def test_a_prompt_longer_than_the_model_still_gets_an_answer(trained: tuple[LocalBackend, Path]) -> None:
+def test_a_prompt_longer_than_the_model_gets_an_answer_that_says_what_was_left_out(
+    trained: tuple[LocalBackend, Path],
+) -> None:
     backend, adapter = trained
     chat = [ChatMessage("user", "knee " * 500)]
-    answer = backend.complete(f"local:{adapter}", [chat], max_output_tokens=8)[0]
+    answer, whole = backend.complete(f"local:{adapter}", [chat, CHATS[0]], max_output_tokens=8)
     assert answer.input_tokens is not None
     assert answer.input_tokens <= 256 - 8
+    assert answer.input_tokens + answer.cut_tokens > 500
+    assert whole.cut_tokens == 0
+
+
+def test_a_stream_has_no_place_to_say_what_was_left_out_and_refuses(
+    trained: tuple[LocalBackend, Path],
+) -> None:
+    backend, adapter = trained
+    with pytest.raises(Rejected, match="the model takes 256"):
+        list(backend.stream(f"local:{adapter}", [ChatMessage("user", "knee " * 500)], max_output_tokens=8))
+
+
+def test_two_streams_may_run_at_once_and_neither_wears_the_others_adapter(
+    trained: tuple[LocalBackend, Path], base: Path
+) -> None:
+    backend, adapter = trained
+    models = (f"local:{adapter}", str(base))
+    streams = [backend.stream(model, CHATS[1], max_output_tokens=8) for model in models]
+    pieces: list[list[str]] = [[], []]
+    for pair in zip(*streams, strict=False):  # a piece of one, a piece of the other
+        for mine, piece in zip(pieces, pair, strict=True):
+            mine.append(piece)
+    for model, mine, rest in zip(models, pieces, streams, strict=True):
+        told = "".join([*mine, *rest])
+        whole = backend.complete(model, CHATS[1:2], max_output_tokens=8)[0].text
+        assert whole.startswith(told) or told == whole
+        assert told
 
 
 def test_a_chat_that_forges_turns_is_rejected_without_its_text(base: Path, backend: LocalBackend) -> None:
@@ -152,3 +184,111 @@ def test_damaged_foreign_and_missing_adapters_are_refused(
         _texts(backend, f"local:{foreign}")
     with pytest.raises(NotFound):
         _texts(backend, f"local:{tmp_path / 'nowhere'}")
+
+
+def _copy(adapter: Path, folder: Path, **weights: Any) -> Path:
+    """The adapter elsewhere, some of its weights changed; None leaves one out. Its note has no hash."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(adapter, folder)
+    made = json.loads((folder / "tunegate.json").read_text(encoding="utf-8"))
+    del made["adapter"]
+    (folder / "tunegate.json").write_text(json.dumps(made), encoding="utf-8")
+    kept = {**load_file(folder / "adapter_model.safetensors"), **weights}
+    kept = {name: value for name, value in kept.items() if value is not None}
+    save_file(kept, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_an_adapter_that_lacks_a_weight_is_not_half_used(
+    trained: tuple[LocalBackend, Path], base: Path, tmp_path: Path
+) -> None:
+    """PEFT answers without it, and warns."""
+    from safetensors import safe_open
+
+    _, adapter = trained
+    fresh = LocalBackend(facts("local"), tmp_path / "home")
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]
+        names: list[str] = list(file.keys())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    before = _texts(fresh, str(base))
+    with pytest.raises(BackendError, match="damaged"):
+        _texts(fresh, f"local:{_copy(adapter, tmp_path / 'lacks', **{names[0]: None})}")
+    assert _texts(fresh, str(base)) == before
+    assert _texts(fresh, f"local:{adapter}") == _texts(trained[0], f"local:{adapter}")
+    with pytest.raises(BackendError, match="damaged"):
+        _texts(fresh, f"local:{tmp_path / 'lacks'}")
+    assert _texts(fresh, f"local:{adapter}") == _texts(trained[0], f"local:{adapter}")
+
+
+def test_weights_in_a_pickle_file_are_not_read(trained: tuple[LocalBackend, Path], tmp_path: Path) -> None:
+    backend, adapter = trained
+    shutil.copytree(adapter, tmp_path / "pickled")
+    (tmp_path / "pickled" / "adapter_model.safetensors").rename(tmp_path / "pickled" / "adapter_model.bin")
+    with pytest.raises(Unsupported, match="pickle"):
+        _texts(backend, f"local:{tmp_path / 'pickled'}")
+
+
+def test_adapters_in_memory_are_bounded_and_each_still_answers_as_itself(
+    trained: tuple[LocalBackend, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, adapter = trained
+    monkeypatch.setattr(loaded, "MOST_ADAPTERS", 2)
+    expected = _texts(trained[0], f"local:{adapter}")
+    shelf = loaded.Shelf(tmp_path / "home")
+    copies = [_copy(adapter, tmp_path / f"copy-{number}") for number in range(4)]
+    for folder in (*copies, *copies):
+        with shelf.using(loaded.weights_of(folder)) as held:
+            assert len(held.adapters) <= 2
+            assert len(held.model.peft_config) == len(held.adapters)
+    fresh = LocalBackend(facts("local"), tmp_path / "home")
+    for folder in (*copies, copies[0]):
+        assert _texts(fresh, f"local:{folder}") == expected
+
+
+def test_bases_in_memory_are_bounded(base: Path, tmp_path: Path) -> None:
+    shelf = loaded.Shelf(tmp_path / "home")
+    bases = [base, make_base(tmp_path / "b", seed=2), make_base(tmp_path / "c", seed=3)]
+    for folder in (*bases, base):
+        with shelf.using(loaded.Weights(str(folder))):
+            pass
+    assert [Path(key[0]).name for key in shelf.held] == ["c", base.name]
+
+
+def test_a_whole_tuned_model_is_a_model_of_its_own_and_knows_its_base(
+    base: Path, backend: LocalBackend, tmp_path: Path
+) -> None:
+    model = make_base(tmp_path / "model", seed=5)
+    note = {
+        "model": {"name": "tiny", "id": str(base)},
+        "method": "full",
+        "files": {"model.safetensors": sha256_of(model / "model.safetensors")},
+    }
+    (model / "tunegate.json").write_text(json.dumps(note), encoding="utf-8")
+    tuned = f"local:{model}"
+    assert _texts(backend, tuned) == _texts(backend, str(model)) != _texts(backend, str(base))
+    assert _texts(backend, backend.untuned(tuned, str(base))) == _texts(backend, str(base))
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(BackendError, match=r"model\.safetensors is not what was written"):
+        LocalBackend(facts("local"), tmp_path).complete(tuned, CHATS, max_output_tokens=2)
+
+
+def test_a_qlora_adapter_is_asked_on_the_four_bit_base_it_was_trained_on(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = make_base(tmp_path / "base", hidden=64)
+    bench = Bench(LocalBackend(facts("local"), tmp_path / "home"), base, tmp_path)
+    run = bench.prepare(rows(), "run", epochs=1)
+    train(run, lambda: False)
+    adapter = run.folder / "adapter"
+    note = json.loads((adapter / "tunegate.json").read_text(encoding="utf-8"))
+    (adapter / "tunegate.json").write_text(
+        json.dumps({**note, "quantization": {"bits": 4}}), encoding="utf-8"
+    )
+    shelf = loaded.Shelf(tmp_path / "home")
+    for weights in (loaded.weights_of(adapter), loaded.untuned(adapter)):
+        with shelf.using(weights) as held:
+            kinds = {type(module).__name__ for module in held.model.modules()}
+            assert "Linear4bit" in kinds
+    assert len(shelf.held) == 1, "base and tuned stand on the same weights"
+    answer = bench.backend.complete(f"local:{adapter}", CHATS[:2], max_output_tokens=3)
+    assert all(each.output_tokens for each in answer)
