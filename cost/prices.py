@@ -48,18 +48,25 @@ class PriceBook:
     Args:
         facts: registry name → facts.
         entered: the operator's own prices and discounts.
+        live: prices read from providers' public lists; the newer of such a one and a shipped one holds.
 
     Raises:
         SettingsError: two lines of the same standing give different prices for one and the same
             item, model, region, offer and day.
     """
 
-    def __init__(self, facts: Mapping[str, Facts], entered: Entered | None = None) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Facts],
+        entered: Entered | None = None,
+        live: Iterable[tuple[str, PriceLine]] = (),
+    ) -> None:
         entered = entered or Entered()
         self._discounts = entered.discounts
         self._shipped = _by_item((name, line) for name, stated in facts.items() for line in stated.prices)
         self._entered = _by_item((override.backend, override.line) for override in entered.overrides)
-        for lines in (self._shipped, self._entered):
+        self._live = _by_item(live)
+        for lines in (self._shipped, self._entered, self._live):
             for (backend, item), group in lines.items():
                 _refuse_overlaps(backend, item, group)
         self._known: dict[tuple[str, PriceItem, str, date], tuple[tuple[PriceLine, Quote], ...]] = {}
@@ -85,7 +92,7 @@ class PriceBook:
         """Every (backend, line) of the book, overrides first; with a day, less that day's discounts."""
         return tuple(
             (name, line if on is None or group is self._entered else self._reduced(name, line, on))
-            for group in (self._entered, self._shipped)
+            for group in (self._entered, self._live, self._shipped)
             for (name, _), lines in group.items()
             for line in lines
             if backend in (None, name)
@@ -98,9 +105,12 @@ class PriceBook:
         plan asks for the same model in every region and offer."""
         key = (backend, item, model, on)
         if key not in self._known:
+            listed = [*self._live.get((backend, item), ()), *self._shipped.get((backend, item), ())]
+            if (backend, item) in self._live:
+                listed.sort(key=lambda line: line.source.as_of, reverse=True)
             stated = (
                 *self._entered.get((backend, item), ()),
-                *(self._reduced(backend, line, on) for line in self._shipped.get((backend, item), ())),
+                *(self._reduced(backend, line, on) for line in listed),
             )
             self._known[key] = tuple(
                 (line, _quoted(line, on)) for line in stated if "*" in line.models or model in line.models

@@ -8,6 +8,8 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     user = "alice"                          # who runs jobs here; default: the account's name
     store = "sqlite:////srv/tunegate/jobs.db"  # default: a file in the home folder
 
+    live_prices = true                      # use what `cost prices --live` read, where newer; default: no
+
     [policy]
     sets = ["baseline", "hipaa"]            # shipped sets in force
     files = ["policies/*.cedar"]            # an organisation's own, relative to this file
@@ -143,6 +145,7 @@ class Settings:
     pin: Pin | None = None
     signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
+    live_prices: bool = False
     keep_years: int = KEEP_YEARS
     ner: Path | None = None
     keep_uploads: bool = False
@@ -219,6 +222,7 @@ class _File(_Table):
     scan: _Scan = _Scan()
     approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
+    live_prices: bool = False
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
     uploads: _Uploads = _Uploads()
@@ -259,6 +263,7 @@ def load_settings(
         pin=table.trust and pin_of(table.trust.key, table.trust.bundle, file),
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
+        live_prices=table.live_prices,
         keep_years=table.records.keep_years,
         ner=file.parent / Path(table.scan.ner).expanduser() if table.scan.ner else None,
         keep_uploads=table.uploads.keep,

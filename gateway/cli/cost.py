@@ -24,17 +24,45 @@ def prices(
     backend: Annotated[str | None, typer.Argument(help="only this backend", metavar="BACKEND")] = None,
     as_json: JsonFlag = False,
     as_of: AsOf = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="read the public lists of AWS and Azure; uses the network")
+    ] = False,
 ) -> None:
     """Every price in the book: value, unit, age, confidence, source.
 
-    Example: tunegate cost prices vertex
+    With --live, what providers publish today, beside the book's. It is kept with its date, and plans
+    use it where it is newer than the book if `tunegate.toml` says `live_prices = true`.
+
+    Examples:
+      tunegate cost prices vertex
+      tunegate cost prices --live
     """
+    if live:
+        _live(context, backend, as_json)
+        return
     lines = gateway_of(context).costs.prices(backend, as_of=parse_day(as_of))
     if as_json:
         print_json(lines)
         return
     columns = ("backend", "item", "models", "value", "unit", "age_days", "confidence", "source")
     views.table(out, columns, ([line[column] for column in columns] for line in lines))
+
+
+def _live(context: typer.Context, backend: str | None, as_json: bool) -> None:
+    with working("reading the price lists"):
+        read = gateway_of(context).costs.live()
+    if as_json:
+        print_json(read.to_json())
+        return
+    columns = ("backend", "item", "model", "region", "offer", "live", "book", "difference", "unit")
+    rows = ([row[column] for column in columns] for row in read.rows if backend in (None, row["backend"]))
+    views.table(out, columns, rows)
+    for note in read.notes:
+        hint(note)
+    told = "plans use these where they are newer than the book's"
+    hint(
+        told if read.used else "plans use the book; `live_prices = true` in tunegate.toml lets them use these"
+    )
 
 
 @app.command("accuracy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,18 +12,44 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from backends import registry
-from cost import Accuracy, Outcome, accuracy
+from cost import Accuracy, Outcome, PriceBook, accuracy
 from gateway.core.estimate import Range
+from gateway.core.facts import PriceLine
 from gateway.core.job import JobState
 from gateway.core.spec import JobSpec
 from gateway.sdk.probing import Lies, Probed, everywhere, example_spec, probe
+from gateway.sdk.rooms import LIVE_PRICES
 
 if TYPE_CHECKING:
+    from cost.live import Lists
     from gateway.jobs.model import Job
     from gateway.sdk.rooms import Rooms
 
 _MOST_JOBS = 200
 _LOOKED_AT = 10  # for a plan
+
+
+@dataclass(frozen=True, slots=True)
+class LivePrices:
+    """What the public lists said just now.
+
+    Attributes:
+        rows: one price each, beside the book's; money as decimal strings.
+        notes: what was left out, and why.
+        used: whether plans use them where they are newer than the book's.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+    used: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": "tunegate.live-prices/1",
+            "used": self.used,
+            "prices": [dict(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
 
 
 class Costs:
@@ -63,6 +90,26 @@ class Costs:
             for name, line in self._rooms.book.lines(backend, today)
         ]
 
+    def live(self, *, lists: Lists | None = None) -> LivePrices:
+        """Read the public price lists, keep what was read with its day, and show it beside the book.
+        Uses the network. The book is as it was: see `live_prices` in the settings.
+
+        Args:
+            lists: where the lists are; default: at their publishers'.
+
+        Raises:
+            Unreachable: a list does not answer. Nothing is kept then.
+        """
+        from cost.live import dump, read_live
+        from gateway.data import write_atomically
+
+        today = self._rooms.clock().date()
+        read = read_live(self._rooms.facts, today, lists=lists)
+        write_atomically(self._rooms.home / LIVE_PRICES, [dump(read)])
+        book = PriceBook(self._rooms.facts, self._rooms.settings.prices)
+        rows = tuple(_beside_book(backend, line, book, today) for backend, line in read.prices)
+        return LivePrices(rows, read.notes, used=self._rooms.settings.live_prices)
+
     def accuracy(self) -> tuple[Accuracy, ...]:
         """How far the estimates of the last 200 finished jobs were off, by backend."""
         return accuracy(self.outcomes())
@@ -98,6 +145,34 @@ class Costs:
 
 def _spec(spec: JobSpec | str | Path) -> JobSpec:
     return spec if isinstance(spec, JobSpec) else JobSpec.from_yaml(spec)
+
+
+def _beside_book(backend: str, line: PriceLine, book: PriceBook, on: date) -> dict[str, Any]:
+    """A price that was read, and what the book says for the same place; null where it says nothing."""
+    model, region, offer = line.models[0], line.regions[0], line.offers[0]
+    quote = book.quote(backend, line.item, model, region, offer, on)
+    stated = quote.line if quote.line and quote.line.unit == line.unit else None
+    return {
+        "backend": backend,
+        "item": line.item,
+        "model": model,
+        "region": region,
+        "offer": offer,
+        "live": str(line.value.normalize() if line.value < 1 else line.value.quantize(Decimal("0.01"))),
+        "book": stated and str(stated.value),
+        "difference": None if stated is None else _difference(line.value, stated.value),
+        "unit": line.unit,
+        "book_as_of": stated and stated.source.as_of.isoformat(),
+        "source": line.source.url,
+        "as_of": line.source.as_of.isoformat(),
+        "note": line.source.note,
+    }
+
+
+def _difference(live: Decimal, book: Decimal) -> str:
+    if live == book:
+        return "0 %"
+    return f"{(live / book - 1) * 100:+.1f} %" if book else "new"
 
 
 def outcomes(rooms: Rooms, most: int) -> builtins.list[Outcome]:

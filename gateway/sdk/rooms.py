@@ -24,6 +24,7 @@ from gateway.sdk.trust import Keeper
 from gateway.settings import Settings, account_name, credential, make_home, variable
 
 if TYPE_CHECKING:
+    from cost.live import Live
     from gateway.egress import Egress
     from gateway.jobs.reconciler import Reconciler
     from gateway.jobs.store import Store
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from gateway.sdk.accounts import Accounts
     from gateway.sdk.approvals import Approvals
     from gateway.sdk.tracking import Tracker
+
+
+LIVE_PRICES = "cache/live-prices.json"
 
 
 class Rooms:
@@ -79,7 +83,19 @@ class Rooms:
 
     @cached_property
     def book(self) -> PriceBook:
-        return PriceBook(self.facts, self.settings.prices)
+        """The book that plans are priced from; with prices read live where the settings ask for them."""
+        live = self.live.prices if self.settings.live_prices else ()
+        return PriceBook(self.facts, self.settings.prices, live)
+
+    @property
+    def live(self) -> Live:
+        """The prices that were last read from public lists; none where they never were, or make no sense."""
+        from cost.live import Live, load
+
+        try:
+            return load((self.settings.home / LIVE_PRICES).read_bytes())
+        except (OSError, ValueError):
+            return Live(())
 
     @property
     def trust(self) -> TrustState:
