@@ -40,7 +40,7 @@ def launch(run: Run, stop_asked: Callable[[], bool]) -> int:
     """
     code = AGAIN
     while code == AGAIN:
-        code = _verdict(run, _together(run, stop_asked), stop_asked)
+        code = verdict(run, _together(run, stop_asked), stop_asked)
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
@@ -104,7 +104,7 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]], stop_asked: Callable[[], boo
         time.sleep(POLL_S)
 
 
-def _verdict(run: Run, codes: Sequence[int], stop_asked: Callable[[], bool]) -> int:
+def verdict(run: Run, codes: Sequence[int], stop_asked: Callable[[], bool]) -> int:
     """What the ends of the ranks come to: a process that died has ended what others say of it."""
     wrong = [code for code in codes if code not in (0, INTERRUPTED)]
     if not wrong:

@@ -28,6 +28,7 @@ from backends.local.run import Run
 from gateway.core.errors import BackendError, TunegateError
 
 INTERRUPTED, IN_USE = launch.INTERRUPTED, 76
+RESERVE_BYTES = 64 * 1024  # given back to a full disk, so that what happened can be written
 
 
 def failure_of(error: Exception) -> TunegateError:
@@ -86,12 +87,16 @@ def main(arguments: Sequence[str]) -> int:
 def _alone(run: Run, stop_asked: Callable[[], bool]) -> int:
     from backends.local.loop import Interrupted, train
 
+    reserve = run.folder / ".reserve"
     try:
+        reserve.write_bytes(os.urandom(RESERVE_BYTES))
         train(run, stop_asked)
     except Interrupted:
         return INTERRUPTED
     except Exception as error:
+        reserve.unlink(missing_ok=True)
         launch.tell(run, _told(error))
+    reserve.unlink(missing_ok=True)
     return 0
 
 
