@@ -81,7 +81,7 @@ def _lines(evaluation: Mapping[str, Any]) -> Iterator[str]:
         if rows:
             shown = ", ".join(str(row["line"]) for row in rows[:_MOST_LINES])
             rest = f" and {len(rows) - _MOST_LINES} more" if len(rows) > _MOST_LINES else ""
-            yield f"{what} on {_rows(len(rows))}: data/held-out.jsonl, {'line' if len(rows) == 1 else 'lines'} {shown}{rest}"
+            yield f"{what} on {_rows(len(rows))}; by line of data/held-out.jsonl: {shown}{rest}"
     yield from evaluation.get("notes") or ()
 
 
@@ -116,7 +116,8 @@ def _confusions(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -
 
     for each in [each for each in found if each["tuned"]][:_MOST_CONFUSIONS]:
         before = "" if each["base"] is None else f" (base: {each['base']})"
-        yield f"{name(each['reference'])} answered as {name(each['answered'])}: {_rows(each['tuned'])}{before}"
+        pair = f"{name(each['reference'])} answered as {name(each['answered'])}"
+        yield f"{pair}: {_rows(each['tuned'])}{before}"
 
 
 def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:

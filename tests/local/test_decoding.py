@@ -18,7 +18,7 @@ from tests.local.conftest import WORDS, make_base
 @pytest.fixture(scope="module")
 def undecided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base for which all tokens are as good as each other, but for the last digits of a float."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
     folder = make_base(tmp_path_factory.mktemp("undecided"))
     weights: dict[str, Any] = load_file(folder / "model.safetensors")

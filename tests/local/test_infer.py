@@ -188,7 +188,7 @@ def test_damaged_foreign_and_missing_adapters_are_refused(
 
 def _copy(adapter: Path, folder: Path, **weights: Any) -> Path:
     """The adapter elsewhere, some of its weights changed; None leaves one out. Its note has no hash."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
     shutil.copytree(adapter, folder)
     made = json.loads((folder / "tunegate.json").read_text(encoding="utf-8"))
