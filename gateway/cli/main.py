@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +37,7 @@ from gateway.core.process import no_core_dumps
 
 EXIT_INTERRUPTED = 130
 EXIT_BUG = 70
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="tunegate",
@@ -62,6 +66,14 @@ chat.register(jobs.app)
 later.register(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from gateway import __version__
+
+        typer.echo(f"tunegate {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -71,13 +83,11 @@ def root(
     home: Annotated[
         Path | None, typer.Option(help="state, keys and caches; default: $TUNEGATE_HOME", metavar="FOLDER")
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version and stop", callback=_version, is_eager=True),
+    ] = False,
 ) -> None:
-    if version:
-        from gateway import __version__
-
-        typer.echo(f"tunegate {__version__}")
-        raise typer.Exit
     context.obj = Context(config=config, home=home)
 
 
@@ -92,23 +102,40 @@ def main() -> int:
         warnings.simplefilter("ignore")  # libraries warn their own developers; `-W` brings them back
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is said here, not at the interpreter's end
     except TunegateError as error:
         err.print(f"[red]error:[/red] {_escaped(str(error))}", highlight=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_output()
         return 0
     except typer.Abort:
         return EXIT_INTERRUPTED
     except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
-            error.show()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-            return 2
-        _report_bug(error)
-        return EXIT_BUG
+        return _unexpected(error)
     return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception) -> int:
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # click's usage errors
+        error.show()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        return 2
+    if isinstance(error, OSError) and error.errno in _FULL:  # files of ours have errors of their own
+        _drop_output()
+        text = f"what was printed is not all there: {os.strerror(error.errno or 0)}"
+        fix = "make room where the output goes; what runs goes on"
+        err.print(f"[red]error:[/red] {text}\n  → {fix}", highlight=False, soft_wrap=True)
+        return 2
+    _report_bug(error)
+    return EXIT_BUG
+
+
+def _drop_output() -> None:
+    """What is still to be printed goes nowhere, so that the interpreter does not try it again at its end."""
+    with suppress(OSError):  # not a file, where somebody else catches what is printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_bug(error: Exception) -> None:

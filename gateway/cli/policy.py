@@ -177,7 +177,8 @@ def trust(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="take it away without asking")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Pin an officer's key and the bundle it signed; without a bundle, show what is pinned.
+    """Pin an officer's key and the bundle it signed; without a bundle, show what is pinned. Exit 1 when
+    what is pinned does not hold.
 
     With a key pinned, policies and attestations in tunegate.toml are ignored, and a bundle that is
     unsigned, altered, expired, missing or older than one seen before denies everything managed.
@@ -200,6 +201,7 @@ def trust(
         print_json(state)
     else:
         _tell(state)
+    raise typer.Exit(1 if state["problem"] else 0)
 
 
 def _tell(state: dict[str, Any]) -> None:

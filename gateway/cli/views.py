@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -258,11 +259,12 @@ def result(console: Console, job: JobHandle, labels: Mapping[str, str] | None = 
 
 def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A plain table; values are printed as they are, never as markup. Into a pipe or a file a row is
-    one line, however long."""
+    one line, however long, unless COLUMNS says how wide that is."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    wide = console if console.is_terminal else Console(file=console.file, width=10_000)
-    wide.print(shown)
+    if not console.is_terminal:
+        console = Console(file=console.file, width=get_terminal_size((10_000, 0)).columns)
+    console.print(shown)

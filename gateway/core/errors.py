@@ -11,6 +11,7 @@
     │   ├── Unavailable      lifecycle or configuration stands in the way today
     │   └── Unpriced         the choice needs a price nobody has
     ├── StoreConflict        somebody else moved this job first; read it again
+    │   └── NotNow           the job is in no state for what was asked of it
     ├── StoreError           the job store cannot be opened, read or written
     ├── RecordError          a record cannot be written, or does not verify
     ├── JobNotFound          no job has this id
@@ -169,6 +170,13 @@ class StoreConflict(TunegateError):
     code = "store_conflict"
     exit_code = 6
     http_status = 409
+
+
+class NotNow(StoreConflict):
+    """The job is in no state for what was asked; asking again changes nothing until that does."""
+
+    code = "not_now"
+    exit_code = 2
 
 
 class StoreError(TunegateError):

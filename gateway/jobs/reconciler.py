@@ -23,6 +23,7 @@ from gateway.core.errors import (
     Auth,
     BackendError,
     NotFound,
+    NotNow,
     PolicyDenied,
     Rejected,
     StoreConflict,
@@ -202,7 +203,7 @@ class Reconciler:
     def pause(self, job_id: str) -> Job:
         job = self._store.get(job_id)
         if job.state.final:
-            raise StoreConflict(f"a job that is {job.state} cannot be paused", place=job_id)
+            raise NotNow(f"a job that is {job.state} cannot be paused", place=job_id)
         return self._store.want(job_id, "pause")
 
     def resume(self, job_id: str, caps: Caps | None = None) -> Job:
@@ -211,7 +212,7 @@ class Reconciler:
 
         Raises:
             OverBudget: the failed job's reservation was given back, and the money is spent.
-            StoreConflict: the job was cancelled or has succeeded.
+            NotNow: the job was cancelled or has succeeded.
         """
         job = self._store.get(job_id)
         if job.state is JobState.FAILED:
@@ -224,7 +225,7 @@ class Reconciler:
             event = self._acts.event("info", "state", text)
             return self._store.retry(job, caps, anew=anew, event=event)
         if job.state.final or job.wanted == "cancel":
-            raise StoreConflict(f"a job that is {job.state} cannot be resumed", place=job_id)
+            raise NotNow(f"a job that is {job.state} cannot be resumed", place=job_id)
         return self._store.want(job_id, "run")
 
     def starts_anew(self, job: Job) -> bool:
@@ -235,11 +236,11 @@ class Reconciler:
         """What a person found where the backend could not be asked: the job, or that there is none.
 
         Raises:
-            StoreConflict: nothing was asked.
+            NotNow: nothing was asked.
         """
         job = self._store.get(job_id)
         if job.remote is not None or not job.waits_for_a_person:
-            raise StoreConflict("this job does not wait for an answer", place=job_id)
+            raise NotNow("this job does not wait for an answer", place=job_id)
         if remote is None:
             self._store.forget(job, "submit")
             return self._store.update(job, error=None, next_due_at=self._clock())
@@ -262,7 +263,7 @@ class Reconciler:
         """
         with self._held(job_id) as job:
             if job.state is not JobState.SUCCEEDED:
-                raise StoreConflict(f"a job that is {job.state} has no model to deploy", place=job_id)
+                raise NotNow(f"a job that is {job.state} has no model to deploy", place=job_id)
             if (asked := deployment_of(job)) is None:
                 event = self._acts.event("info", DEPLOYMENT, "a deployment of the tuned model is asked for")
                 wanted = Artifact(DEPLOYMENT, "asked for")
@@ -287,7 +288,7 @@ class Reconciler:
         """Let base and tuned be compared (again), as the job's next step."""
         with self._held(job_id) as job:
             if job.state is not JobState.SUCCEEDED:
-                raise StoreConflict(f"a job that is {job.state} has nothing to compare", place=job_id)
+                raise NotNow(f"a job that is {job.state} has nothing to compare", place=job_id)
             self._store.forget(job, "evaluate")
             now = self._clock()
             return self._store.update(job, evaluation="pending", result=None, closed_at=None, next_due_at=now)

@@ -17,7 +17,7 @@ from typing import Any, Literal, Unpack
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.core.errors import JobNotFound, StoreConflict
+from gateway.core.errors import JobNotFound, NotNow, StoreConflict
 from gateway.core.job import Event, JobState, may_move
 from gateway.jobs import budget, uploads
 from gateway.jobs.codec import from_row, to_row
@@ -184,7 +184,7 @@ class Store:
             StoreConflict: the job has not failed, or somebody wrote in between.
         """
         if job.state is not JobState.FAILED:
-            raise StoreConflict(f"a job that is {job.state} has nothing to try again", place=job.id)
+            raise NotNow(f"a job that is {job.state} has nothing to try again", place=job.id)
         attempt = job.attempt + 1
         again: dict[str, Any] = {
             "state": JobState.STAGING,

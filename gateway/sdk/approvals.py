@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from gateway.core.errors import PolicyDenied, RecordError, SettingsError, StoreConflict
+from gateway.core.errors import NotNow, PolicyDenied, RecordError, SettingsError, StoreConflict
 from gateway.core.gate import Action
 from gateway.core.job import Event, JobState
 from gateway.jobs.approval import (
@@ -97,7 +97,7 @@ class Approvals:
             SettingsError: nobody of that name may approve it.
             PolicyDenied: they asked for it themselves.
             RecordError: it is not their key, or the record cannot be written.
-            StoreConflict: it waits for nobody's approval, or has ended.
+            NotNow: it waits for nobody's approval, or has ended.
         """
         rooms, terms = self._rooms, self.terms(job)
         approver = self._approver(job, name)
@@ -126,7 +126,7 @@ class Approvals:
     def _approver(self, job: Job, name: str) -> Approver:
         waits = self.awaiting(job)
         if job.state in (JobState.SUCCEEDED, JobState.CANCELLED) or not waits:
-            raise StoreConflict(f"a job that is {job.state} waits for nobody's approval", place=job.id)
+            raise NotNow(f"a job that is {job.state} waits for nobody's approval", place=job.id)
         approvers = self._rooms.trust.approvers
         fit = [each for each in approvers if {each.name, *each.roles} & set(waits)]
         found = next((each for each in fit if each.name == name), None)

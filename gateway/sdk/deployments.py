@@ -80,7 +80,7 @@ def deploy(
     same call goes on from there, and never makes a second.
 
     Raises:
-        StoreConflict: the job has not succeeded.
+        NotNow: the job has not succeeded.
         PolicyDenied, BackendError, Unsupported: why it is not deployed.
     """
     if answers(job) and deployment_of(job) is None:

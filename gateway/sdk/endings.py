@@ -14,12 +14,12 @@ from gateway.core.errors import (
     DataError,
     NotFound,
     NothingCanRun,
+    NotNow,
     OverBudget,
     PolicyDenied,
     RecordError,
     SettingsError,
     SpecError,
-    StoreConflict,
     TunegateError,
     Unavailable,
     Unpriced,
@@ -99,17 +99,17 @@ def purge(rooms: Rooms, job: Job) -> Job:
 
     Raises:
         BackendError, Unsupported: the backend could not; nothing was deleted here.
-        StoreConflict: a deployment of the model stands, or may.
+        NotNow: a deployment of the model stands, or may.
         SettingsError: the folder cannot be deleted.
     """
     if deployment_of(job) is not None:
-        raise StoreConflict(
+        raise NotNow(
             "the model of this job is deployed",
             place=job.id,
             fix=f"end that first: `tunegate jobs undeploy {job.id}`",
         )
     if job.folder.is_dir() and job.folder.resolve().parent != rooms.settings.jobs_folder.resolve():
-        raise StoreConflict(  # a copied store names the files of the home it was copied from
+        raise NotNow(  # a copied store names the files of the home it was copied from
             "what this job left lies in another home",
             place=str(job.folder),
             fix="purge it there: `tunegate --home FOLDER jobs purge …`",

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.errors import StoreConflict, Unsupported
+from gateway.core.errors import NotNow, Unsupported
 from gateway.core.html import progress_html
 from gateway.core.job import Artifact, Event, JobState, Progress, RemoteRef
 from gateway.core.plan import CandidateKey
@@ -97,7 +97,7 @@ class JobHandle(TunedModel):
             SettingsError: nobody of that name may approve it.
             PolicyDenied: they asked for it themselves.
             RecordError: it is not their key.
-            StoreConflict: it waits for nobody's approval.
+            NotNow: it waits for nobody's approval.
         """
         self._job = self._rooms.approvals.approve(self._job, name=name, key=key)
         return self
@@ -234,7 +234,7 @@ class JobHandle(TunedModel):
 
         Raises:
             OverBudget: the failed job's money was meanwhile given to others.
-            StoreConflict: the job was cancelled or has succeeded.
+            NotNow: the job was cancelled or has succeeded.
         """
         self._rooms.reconciler.resume(self.id, self._rooms.caps)
         return self.start().refresh()
@@ -244,7 +244,7 @@ class JobHandle(TunedModel):
         where there is no such job and it is to be submitted again.
 
         Raises:
-            StoreConflict: the job does not wait for an answer.
+            NotNow: the job does not wait for an answer.
         """
         remote = RemoteRef(self._job.backend, remote_id) if remote_id else None
         self._rooms.reconciler.answer(self.id, remote)
@@ -260,7 +260,7 @@ class JobHandle(TunedModel):
             on_update: told at every look.
 
         Raises:
-            StoreConflict: the job has not succeeded.
+            NotNow: the job has not succeeded.
             Unsupported: the model answers as it is, or cannot be deployed.
             PolicyDenied, BackendError: why it is not deployed.
         """
@@ -285,11 +285,11 @@ class JobHandle(TunedModel):
         """Delete what the job left, at its backend and here. Its plan, events and records stay.
 
         Raises:
-            StoreConflict: it has not ended yet.
+            NotNow: it has not ended yet.
             BackendError, Unsupported: the backend could not delete its part; nothing was deleted here.
         """
         if not self.done:
-            raise StoreConflict(
+            raise NotNow(
                 f"a job that is {self.phase} cannot be purged",
                 place=self.id,
                 fix=f"end it first: `tunegate jobs cancel {self.id}`",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Merged
-from gateway.core.errors import StoreConflict, Unsupported
+from gateway.core.errors import NotNow, Unsupported
 from gateway.core.gate import Action
 from gateway.core.job import ChatMessage
 from gateway.jobs.model import Job
@@ -91,7 +91,7 @@ class TunedModel:
         job, dispatch = self._job, self._rooms.dispatch
         model = callable_id(job)
         if job.remote is None:
-            raise StoreConflict("this job never ran", place=job.id)
+            raise NotNow("this job never ran", place=job.id)
         return self._rooms.egress.merge(
             dispatch.gate_request(job, Action.EXPORT),
             model,

@@ -132,13 +132,13 @@ def test_nobody_approves_their_own(user: User, spec: Path, who: str) -> None:
 def test_a_waiting_job_can_be_cancelled(user: User, job: str) -> None:
     user.tunegate("jobs", "cancel", job)
     assert shown(user, job)["state"] == "cancelled"
-    assert "waits for nobody's approval" in approve(user, job, code=6)
+    assert "waits for nobody's approval" in approve(user, job, code=2)
 
 
 def test_a_job_that_waits_for_nobody_is_not_approved(user: User, spec: Path) -> None:
     user.write("tunegate.toml", 'user = "carol"\n' + APPROVERS)
     job = json.loads(user.tunegate("run", spec, "--json", "--detach").stdout)["id"]
-    assert "waits for nobody's approval" in approve(user, job, code=6)
+    assert "waits for nobody's approval" in approve(user, job, code=2)
     user.tunegate("jobs", "cancel", job)
 
 

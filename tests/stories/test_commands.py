@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -159,14 +160,40 @@ def test_prices_and_facts_have_source_age_and_confidence(user: User) -> None:
             assert row["age_days"] is not None
     assert {row["backend"] for row in user.json("backends", "facts", "bedrock")} == {"bedrock"}
     prices = user.json("cost", "prices", "openai")
-    lines = user.outside("cost", "prices", "openai").stdout.splitlines()
+    wide = replace(user, columns=10_000)
+    lines = wide.outside("cost", "prices", "openai").stdout.splitlines()
     assert len(lines) == 1 + len(prices)  # into a pipe, a price is one line
+    narrow = user.outside("cost", "prices", "openai").stdout.splitlines()
+    assert max(map(len, narrow)) <= 100  # unless COLUMNS says how wide that is
     assert prices[0]["source"] in lines[1]
     assert "bedrock" in user.tunegate("backends", "facts", "bedrock").stdout
 
 
+def test_the_version_is_asked_for_alone(user: User) -> None:
+    assert user.tunegate("--version").stdout.startswith("tunegate 0.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", [("backends", "list"), ("cost", "prices", "--json"), ("--version",)])
+def test_output_that_cannot_be_written_is_said(user: User, command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *command],
+            cwd=user.folder,
+            env=user.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2, ended.stderr
+    assert "not all there" in ended.stderr
+    assert "bug" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_doctor_says_what_is_missing_and_how_to_get_it(user: User) -> None:
-    rows = user.json("backends", "doctor", "bedrock")
+    rows = user.json("backends", "doctor", "bedrock", code=1)
     missing = {row["check"]: row["fix"] for row in rows if row["state"] == "missing"}
     assert "options.bedrock" in missing["options"]
     for kind in ("baa", "dpa"):
@@ -180,7 +207,10 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(user: User) -> None:
         '[[attestations]]\nkind = "baa"\nbackend = "bedrock"\nsigned = 2026-01-01\nexpires = 2999-01-01\n'
         'evidence = "x"\n',
     )
-    rows = user.json("backends", "doctor", "bedrock")
+    told = replace(user, columns=10_000).tunegate("backends", "doctor", "bedrock", code=1).stdout
+    assert told.count("where the paper is") == 1  # a sentence is told once
+    assert 'likewise: kind = "qsoa", backend = "bedrock"' in told
+    rows = user.json("backends", "doctor", "bedrock", code=1)
     left = {row["check"] for row in rows if row["state"] == "missing"}
     assert "attestation baa" not in left
     assert left - {"package", "dispatch"} == {"attestation dpa", "attestation qsoa"}

@@ -120,7 +120,7 @@ def test_a_free_deployment_is_made_for_the_comparison_shown_and_ended(
     assert shown["evaluation"]["status"] == "done"
     [deployment] = shown["deployments"]
     assert (float(deployment["usd_per_hour"]), bool(deployment["callable_id"])) == (0, True)
-    refused = user.tunegate("jobs", "purge", shown["id"], "--yes", code=6)
+    refused = user.tunegate("jobs", "purge", shown["id"], "--yes", code=2)
     assert "tunegate jobs undeploy" in refused.stderr
     user.tunegate("jobs", "undeploy", shown["id"])
     assert user.json("jobs", "show", shown["id"])["deployments"] == []
@@ -209,8 +209,8 @@ def test_the_sdk_rehearses_in_one_process(
 
 def test_the_doctor_asks_when_told_to_and_shows_no_secret(user: User, box: Callable[..., Sandbox]) -> None:
     made = box()
-    quiet = user.json("backends", "doctor", "openai")
-    live = user.json("backends", "doctor", "openai", "--live")
+    quiet = user.json("backends", "doctor", "openai", code=1)
+    live = user.json("backends", "doctor", "openai", "--live", code=1)
     assert len(live) > len(quiet)
     assert made.environment["OPENAI_API_KEY"] not in json.dumps(live)
     assert {row["state"] for row in live[len(quiet) - 1 :]} & {"ok"}

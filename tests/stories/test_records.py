@@ -157,7 +157,7 @@ def test_records_outlive_their_job(finished: Done, tmp_path: Path) -> None:
 def test_a_copied_store_deletes_nothing_of_the_home_it_came_from(finished: Done, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(finished.user.home, home, ignore=shutil.ignore_patterns("*.lock"))
-    told = User(finished.user.folder, home).tunegate("jobs", "purge", finished.shown["id"], "--yes", code=6)
+    told = User(finished.user.folder, home).tunegate("jobs", "purge", finished.shown["id"], "--yes", code=2)
     assert "lies in another home" in told.stderr
     assert (finished.user.home / "jobs" / finished.shown["id"] / "plan.json").is_file()
 

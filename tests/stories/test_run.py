@@ -176,13 +176,13 @@ def test_detach_returns_once_the_backend_has_it_and_the_job_ends_by_itself(user:
 
 def test_a_cancelled_job_ends_cancelled(user: User, tiny: Path) -> None:
     job = user.json("run", long_spec(user, tiny), "--detach")["id"]
-    assert "cannot be purged" in user.tunegate("jobs", "purge", job, "--yes", code=6).stderr
+    assert "cannot be purged" in user.tunegate("jobs", "purge", job, "--yes", code=2).stderr
     user.tunegate("jobs", "cancel", job)
     until(lambda: user.json("jobs", "show", job)["record"])
     user.tunegate("jobs", "cancel", job)  # on one that has ended: no error
     shown = user.json("jobs", "show", job)
     assert (shown["state"], shown["evaluation"]["status"]) == ("cancelled", "skipped")
-    assert "cancelled" in user.tunegate("jobs", "resume", job, code=6).stderr
+    assert "cancelled" in user.tunegate("jobs", "resume", job, code=2).stderr
 
 
 def test_purging_deletes_what_a_job_left_and_keeps_the_account(user: User, tiny: Path) -> None:

@@ -69,7 +69,7 @@ def test_without_a_pin_the_settings_grant_permission_and_everything_says_so(user
     assert plan["trust"] == "unverified"
     assert "unverified" in user.tunegate("plan", spec).stdout
     assert "unverified" in user.tunegate("policy", "check").stderr
-    rows = {row["check"]: row["state"] for row in user.json("backends", "doctor")}
+    rows = {row["check"]: row["state"] for row in user.json("backends", "doctor", code=1)}
     assert rows["trust bundle"] == "unverified"
 
 
@@ -96,7 +96,9 @@ def test_a_bundle_grants_what_the_officer_signed(user: User, spec: Path, officer
     assert rules == set()
     assert plan["trust"] == "verified"
     assert "verified" in user.tunegate("policy", "check").stderr
-    assert {row["check"]: row["state"] for row in user.json("backends", "doctor")}["trust bundle"] == "ok"
+    assert {row["check"]: row["state"] for row in user.json("backends", "doctor", code=1)}[
+        "trust bundle"
+    ] == "ok"
     state = user.json("policy", "trust")
     assert state["trust"] == "verified"
     assert state["attestations"] == 1
@@ -134,7 +136,7 @@ def test_an_unsigned_bundle_denies(user: User, spec: Path, officer: Path) -> Non
     (user.folder / "trust.bundle").write_text(json.dumps({"attestations": [{"kind": "baa"}]}))
     broken(user, spec, "is not an envelope")
     assert "is not an envelope" in user.tunegate("policy", "check", code=1).stdout
-    rows = {row["check"]: row["state"] for row in user.json("backends", "doctor")}
+    rows = {row["check"]: row["state"] for row in user.json("backends", "doctor", code=1)}
     assert rows["trust bundle"] == "broken"
 
 
@@ -308,7 +310,7 @@ def test_what_names_no_backend_is_told(user: User, spec: Path) -> None:
     told = user.tunegate("policy", "check", code=1).stdout
     assert "options.bedrok: no backend is called so; did you mean 'bedrock'?" in told
     assert "no backend is called 'bedrokk'" in told
-    rows = [row for row in user.json("backends", "doctor") if row["check"] == "settings"]
+    rows = [row for row in user.json("backends", "doctor", code=1) if row["check"] == "settings"]
     assert len(rows) == 2
 
 

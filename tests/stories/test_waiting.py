@@ -91,7 +91,7 @@ def test_or_that_nothing_was_there_and_it_is_submitted_again(
     job.start()  # it is there: what was lost is only the answer
     remote = user.json("jobs", "show", job.id)["remote_id"]
     assert remote is not None
-    assert "does not wait" in user.tunegate("jobs", "resume", job.id, "--not-there", code=6).stderr
+    assert "does not wait" in user.tunegate("jobs", "resume", job.id, "--not-there", code=2).stderr
     assert len(list(user.home.glob("jobs/*/training-*"))) == 1
     user.tunegate("jobs", "cancel", job.id)
 
