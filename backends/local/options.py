@@ -44,6 +44,8 @@ def read(spec: JobSpec, backend: str, ledger: Ledger) -> LocalOptions:
     for name in given.keys() - LocalOptions.model_fields.keys():
         ledger.refused(f"options.{backend}.{name}", "the local runner has no such option")
         del given[name]
+    if given.get("sharded") and spec.method == "qlora":
+        ledger.refused(f"options.{backend}.sharded", "4-bit weights are not divided over processes")
     if given:
         ledger.kept(f"options.{backend}")
     return LocalOptions.model_validate(given)
