@@ -200,7 +200,10 @@ def test_classes_are_named_by_line_never_by_text() -> None:
         return [_completion("refund" if tuned else "?") for _ in chats]
 
     evaluation = _run(always_refund)
-    assert [(c.line, c.n, c.tuned.recall.value) for c in evaluation.classes.results] == [(11, 20, 1.0), (12, 20, 0.0)]
+    assert [(c.line, c.n, c.tuned.recall.value) for c in evaluation.classes.results] == [
+        (11, 20, 1.0),
+        (12, 20, 0.0),
+    ]
 
 
 def test_free_text_has_no_classes() -> None:
