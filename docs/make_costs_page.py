@@ -6,14 +6,18 @@ python docs/make_costs_page.py
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from backends import registry
 from cost import PriceBook, Usage, base_price, estimate, fit, load_gpus
+from cost.memory import parts_gib
 from gateway.core.facts import Facts, ModelFacts, ModelShape, PriceLine
 from gateway.core.plan import CandidateKey, Fit, Machine
 from gateway.core.rows import TokenStats
@@ -29,7 +33,7 @@ def main() -> None:
 
 
 def page() -> str:
-    return "\n".join([*_head(), *_worked(), *_quoted(), *_limits()]) + "\n"
+    return "\n".join([*_head(), *_worked(), *_quoted(), *_memory(), *_limits()]) + "\n"
 
 
 def _head() -> Iterator[str]:
@@ -200,11 +204,49 @@ def _premium() -> tuple[str, str, str]:
     )
 
 
+def _memory() -> Iterator[str]:
+    yield "## Memory and time on your own machine"
+    yield ""
+    yield _wrapped(
+        "`tunegate plan` says whether a job fits, with which settings, and the smallest change after which "
+        "it would; `tunegate cost fit job.yaml` shows every method on every GPU of the catalogue. Memory is "
+        "counted part by part from the model's sizes. Beside what others published with all their settings "
+        "(torchtune's tables; packed rows, bf16), none of which any constant was fitted to:"
+    )
+    yield ""
+    yield "| setting | published, GiB | counted, GiB | distance |"
+    yield "|---|---|---|---|"
+    for figure in _figures():
+        counted = sum(parts_gib(figure.load).values())
+        yield f"| {figure.setting} | {figure.gib} | {counted:.1f} | {counted / figure.gib - 1:+.0%} |"
+    yield ""
+    yield _wrapped(
+        "Times are assumed from public figures, and their band is wide, until `tunegate cost probe job.yaml` "
+        "has taken twenty real steps of your job on your machine. From then on every plan for that setting "
+        "says “measured on this machine on …”, other settings on the same machine are told from it with a "
+        "wider band, and a new version of torch, transformers or peft makes it count for nothing. A probe "
+        "keeps counts and times, in `probes/` under the home folder; no row, and nothing that was trained."
+    )
+    yield ""
+
+
+def _figures() -> Sequence[Any]:
+    """The published figures that the benchmark prints."""
+    path = PAGE.parents[1] / "benchmarks" / "published_memory.py"
+    spec = importlib.util.spec_from_file_location("published_memory", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made  # its dataclasses look themselves up there
+    spec.loader.exec_module(made)
+    return made.FIGURES
+
+
 def _limits() -> Iterator[str]:
     yield "## What these figures are not"
     yield ""
     yield _wrapped(
-        "Hours follow from assumed utilisation bands until this machine is measured; prices of rented GPUs "
+        "Hours of rented GPUs follow from assumed utilisation bands; prices of rented GPUs "
         "are those of undated public snapshots; people's time is in none of them."
     )
 
