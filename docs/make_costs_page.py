@@ -6,8 +6,7 @@ python docs/make_costs_page.py
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import runpy
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -232,14 +231,7 @@ def _memory() -> Iterator[str]:
 
 def _figures() -> Sequence[Any]:
     """The published figures that the benchmark prints."""
-    path = PAGE.parents[1] / "benchmarks" / "published_memory.py"
-    spec = importlib.util.spec_from_file_location("published_memory", path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made  # its dataclasses look themselves up there
-    spec.loader.exec_module(made)
-    return made.FIGURES
+    return runpy.run_path(str(PAGE.parents[1] / "benchmarks" / "published_memory.py"))["FIGURES"]
 
 
 def _limits() -> Iterator[str]:
