@@ -43,13 +43,30 @@ def lines(run: Run) -> list[dict[str, Any]]:
 
 
 def result(run: Run) -> bytes:
-    return (run.folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    (weights,) = [path for name in ("adapter", "model") for path in run.folder.glob(f"{name}/*.safetensors")]
+    return weights.read_bytes()
 
 
-def validated(bench: Bench, name: str, *, contrary: bool = False, **changes: Any) -> Run:
+def pairs(count: int = 40) -> list[dict[str, Any]]:
+    """Preferences with a rule: the right parity before the wrong one."""
+    found = rows(count)
+    for number, row in enumerate(found):
+        (answer,) = row["messages"][1:]
+        wrong = answer["content"].replace(*(("even", "odd") if number % 2 == 0 else ("odd", "even")))
+        row |= {
+            "messages": row["messages"][:1],
+            "chosen": [answer],
+            "rejected": [{**answer, "content": wrong}],
+        }
+    return found
+
+
+def validated(
+    bench: Bench, name: str, *, contrary: bool = False, data: Callable[[int], Any] = rows, **changes: Any
+) -> Run:
     """A run with validation rows; `contrary` ones have nothing of what is learnt."""
-    run = bench.prepare(rows(), name, **changes)
-    held_out = rows(60)[48:]
+    run = bench.prepare(data(40), name, **changes)
+    held_out = data(60)[48:]
     for row in held_out if contrary else ():
         row["messages"][1]["content"] = "worse none since"
     path = bench.folder / "validation.jsonl"
@@ -71,18 +88,30 @@ def crash(run: Run, *points: str) -> None:
 # -- killed ----------------------------------------------------------------------------------------
 
 
+METHODS = {
+    "lora": {"method": "lora"},
+    "full": {"method": "full", "learning_rate": 1e-3},
+    "dpo": {"task": "dpo", "beta": 0.1, "method": "lora"},
+    "dpo full": {"task": "dpo", "beta": 0.1, "method": "full", "learning_rate": 1e-3},
+}
+
+
 @pytest.mark.parametrize(
-    "points",
+    ("method", "points"),
     [
-        pytest.param(3, id="three steps"),
-        pytest.param(10, id="ten steps", marks=pytest.mark.slow),
+        pytest.param("lora", 3, id="three steps"),
+        *(
+            pytest.param(method, 10, id=f"ten steps of {method}", marks=pytest.mark.slow)
+            for method in METHODS
+        ),
     ],
 )
-def test_killed_at_any_steps_it_ends_with_the_same_bits(bench: Bench, points: int) -> None:
-    body = {"checkpoint_every": 4}
-    whole = validated(bench, "whole", body=body, epochs=4)
+def test_killed_at_any_steps_it_ends_with_the_same_bits(bench: Bench, method: str, points: int) -> None:
+    body = {"checkpoint_every": 4, "early_stopping": 0, **METHODS[method]}
+    data = pairs if "dpo" in method else rows
+    whole = validated(bench, "whole", data=data, body=body, epochs=4)
     train(whole, never)
-    run = validated(bench, "killed", body=body, epochs=4)
+    run = validated(bench, "killed", data=data, body=body, epochs=4)
     steps = sorted(random.Random(points).sample(range(1, 41), points))
     crash(run, *(f"step:{step}" for step in steps))
     assert lines(run) == lines(whole)
