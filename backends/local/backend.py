@@ -86,8 +86,8 @@ class LocalBackend(Backend):
             family="hf",
             regions=pattern.regions,
             offers=pattern.offers,
-            tasks=("sft",),
-            methods=("lora",),
+            tasks=pattern.tasks,
+            methods=pattern.methods,
             tokenizer="hf",
             source=pattern.source,
             tools=True,
@@ -249,12 +249,15 @@ class LocalBackend(Backend):
         return self._snapshot(run)
 
     def artifacts(self, ref: RemoteRef) -> tuple[Artifact, ...]:
-        """The adapter (callable), the metrics, the events and the log, as far as they exist."""
+        """The adapter, or the whole model (callable), the metrics, the events and the log, as far as they
+        exist."""
         folder = self._run(ref).folder
         found: list[Artifact] = []
         if (weights := folder / "adapter" / "adapter_model.safetensors").is_file():
             adapter = weights.parent
             found.append(Artifact("adapter", str(adapter), f"{ADAPTER}{adapter}", sha256_of(weights)))
+        if (note := (model := folder / "model") / "tunegate.json").is_file():  # it names every file's hash
+            found.append(Artifact("model", str(model), f"{ADAPTER}{model}", sha256_of(note)))
         for kind, name in (("metrics", "metrics.jsonl"), ("events", "events.jsonl"), ("log", "train.log")):
             if (path := folder / name).is_file():
                 found.append(Artifact(kind, str(path)))

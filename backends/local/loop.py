@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from backends.local import memory, result
+from backends.local import memory, reference, result
 from backends.local.checkpoint import Checkpoints, Reached
 from backends.local.ranks import Ranks
 from backends.local.run import Run, append_json, read_jsonl, write_bytes
@@ -43,7 +43,7 @@ def train(run: Run, stop_asked: Callable[[], bool], ranks: Ranks | None = None) 
     """
     began = time.monotonic()
     run.set_status("preparing")
-    setup = prepare(run, ranks or Ranks())
+    setup = reference.asked(run, prepare(run, ranks or Ranks()))
     if setup.origin is None:
         raise AssertionError("a run's setup says what its checkpoints belong to")
     checkpoints = Checkpoints(run, setup.network, setup.optimizer, setup.origin, setup.ranks)
@@ -90,14 +90,16 @@ def _steps(
 
 
 def take_step(setup: Setup, step: int, items: Sequence[Item]) -> dict[str, float]:
-    """One optimizer step over some rows, in as many passes as fit; its loss, rate and gradient norm.
+    """One optimizer step over some rows, in as many passes as fit; its loss, rate and gradient norm, and
+    what else the objective tells.
 
     Raises:
         BackendError: the loss or the gradient is no number any more; the optimizer itself has no room.
         RuntimeError, MemoryError: there was no room for a pass. Nothing has changed by then, and the
             same step can be begun again.
     """
-    return apply_gradients(setup, step, make_gradients(setup, step, items))
+    figures = apply_gradients(setup, step, make_gradients(setup, step, items))
+    return {**figures, **_told(setup)}
 
 
 def make_gradients(setup: Setup, step: int, items: Sequence[Item]) -> torch.Tensor:
@@ -134,6 +136,13 @@ def apply_gradients(setup: Setup, step: int, loss: torch.Tensor) -> dict[str, fl
     return {"loss": total, "lr": rate, "grad_norm": norm}
 
 
+def _told(setup: Setup) -> dict[str, float]:
+    """What the objective tells of the rows since it was last asked, as means over all ranks."""
+    told = setup.objective.told()
+    rows = setup.ranks.sum(told.rows) if told.sums else 0
+    return {name: setup.ranks.sum(value) / max(1, rows) for name, value in told.sums.items()}
+
+
 def _step_in_memory(
     run: Run, setup: Setup, step: int, items: Sequence[Item]
 ) -> tuple[Setup, dict[str, float]]:
@@ -168,10 +177,11 @@ def _validate(run: Run, step: int, setup: Setup) -> dict[str, float]:
         mine = sum(setup.objective.loss(part).item() * counts for part, counts in passes)
     setup.network.model.train()
     loss = setup.ranks.sum(mine) / setup.objective.weight(setup.validation)
+    told = _told(setup)
     if not math.isfinite(loss):
         raise _diverged(step)
-    run.event("info", "validation", f"validation loss {loss:.4f}", step=step, loss=loss)
-    return {"validation_loss": loss}
+    run.event("info", "validation", f"validation loss {loss:.4f}", step=step, loss=loss, **told)
+    return {"validation_loss": loss, **{f"validation_{name}": value for name, value in told.items()}}
 
 
 def _no_longer_better(run: Run, setup: Setup, reached: Reached) -> bool:

@@ -73,13 +73,13 @@ def chosen(sizes: Sequence[int], count: int) -> list[int]:
 
 def measure(run: Run, steps: int, began: float) -> Probe:
     """In this process: prepare the run, take the steps, tell what they took."""
-    from backends.local import memory
+    from backends.local import memory, reference
     from backends.local.loop import take_step
     from backends.local.ranks import Ranks
     from backends.local.setup import prepare
 
     idle = memory.high_water_gib()
-    setup = prepare(run, Ranks())
+    setup = reference.unasked(prepare(run, Ranks()))
     loaded, ready_s = memory.high_water_gib(), _since(began)
     plan = list(setup.plan)
     counted = [_passes(setup, items) for items in plan]

@@ -69,6 +69,12 @@ class Ranks:
         _add_up(found)
         return float(found)
 
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """A tensor of each rank, summed over all, in place."""
+        if self.count > 1:
+            _add_up(tensor)
+        return tensor
+
     def any(self, value: bool) -> bool:
         """Whether it is so at one of the ranks; all get the same answer."""
         return self.sum(float(value)) > 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
+from backends.local import four_bit
 from backends.local.checkpoint import Checkpoints, Reached
 from backends.local.files import sha256_of
 from backends.local.network import Network
@@ -25,7 +26,8 @@ def save(run: Run, setup: Setup, checkpoints: Checkpoints, reached: Reached) -> 
         run.event(
             "info", "best_taken", f"the result is that of step {step}, the best by validation", step=step
         )
-    unfinished, target = run.folder / ".adapter", run.folder / "adapter"
+    name = setup.network.result
+    unfinished, target = run.folder / f".{name}", run.folder / name
     shutil.rmtree(unfinished, ignore_errors=True)
     weights = _whole_network(setup, checkpoints, step).save(unfinished)
     setup.template.tokenizer.save_pretrained(str(unfinished))
@@ -37,7 +39,9 @@ def save(run: Run, setup: Setup, checkpoints: Checkpoints, reached: Reached) -> 
             "base": hashes.get("base"),
             "data": hashes.get("train data"),
             "step": step,
-            "adapter": sha256_of(unfinished / weights),
+            "task": setup.body["task"],
+            "method": setup.network.method,
+            **_weights_note(setup.network.method, {each: sha256_of(unfinished / each) for each in weights}),
         },
     )
     for path in unfinished.iterdir():
@@ -46,6 +50,14 @@ def save(run: Run, setup: Setup, checkpoints: Checkpoints, reached: Reached) -> 
     shutil.rmtree(target, ignore_errors=True)
     unfinished.rename(target)
     sync_folder(run.folder)
+
+
+def _weights_note(method: str, hashes: Mapping[str, str]) -> dict[str, object]:
+    """What whoever loads the weights looks at."""
+    if method == "full":
+        return {"files": hashes}
+    (adapter,) = hashes.values()
+    return {"adapter": adapter, **({"quantization": four_bit.NOTE} if method == "qlora" else {})}
 
 
 def _whole_network(setup: Setup, checkpoints: Checkpoints, step: int) -> Network:

@@ -132,7 +132,7 @@ def assemble(
         validation=validation,
         template=template,
         network=network,
-        objective=objective(body["task"], network),
+        objective=objective(body, network),
         optimizer=torch.optim.AdamW(parameter_groups(network.trainable().values()), lr=0.0, weight_decay=0.0),
         pass_tokens=body["micro_batch_tokens"],
         ranks=ranks,

@@ -40,10 +40,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one prompt, each as a whole chat; `chosen` is the one people preferred."""
+    """Two answers to one prompt, each as a whole chat; `chosen` is the one people preferred.
+
+    Attributes:
+        before: how much likelier the base finds the chosen answer, in nats; None until it is asked.
+    """
 
     chosen: Example
     rejected: Example
+    before: float | None = None
 
     @property
     def length(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from backends.ledger import Ledger
@@ -29,12 +30,43 @@ ENOUGH_STEPS = 300  # of the optimizer; a run of fewer has hardly left its warm-
 _OURS = "read by Tunegate itself; training does not depend on it"
 # Learning rates for LoRA by the base's parameters: small bases take, and need, larger steps.
 # Below 10 M measured, on the demonstration base with LoRA of rank 16 and 380 rows: exact match 0.98
-# at 2e-3 and 0.32 at 5e-4.
+# at 2e-3 and 0.32 at 5e-4. QLoRA takes the same: what it trains is the same adapter.
 _RATES = ((10_000_000, 2e-3), (200_000_000, 5e-4), (4_000_000_000, 3e-4), (15_000_000_000, 2e-4))
 _RATE_ABOVE = 1e-4
+# All the weights take a tenth of an adapter's rate: the ratio found over many bases and datasets by
+# Schulman et al. 2025, "LoRA Without Regret", https://thinkingmachines.ai/blog/lora/
+_FULL_SHARE = 0.1
+# Preferences are learnt in smaller steps than answers: the loss only ranks two answers, and large steps
+# make both unlikely.
+_DPO_SHARE = 0.1
+_EPOCHS = {
+    "sft": (DEFAULT_EPOCHS, "three passes: enough for most tasks, few enough not to memorise"),
+    "dpo": (1, "one pass: pairs seen again are soon told apart by heart"),
+}
 # Rows per step by rows in the training split: a few hundred steps an epoch at most, ten at least.
 _BATCHES = ((2_000, 8), (20_000, 16))
 _BATCH_ABOVE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A learning rate, and why."""
+
+    value: float
+    why: str
+
+    @classmethod
+    def of(cls, task: str, method: str, parameters: int | None) -> Rate:
+        """Ours for a task and method on a base of so many parameters; None when not known."""
+        value = next((rate for limit, rate in _RATES if (parameters or 8e9) < limit), _RATE_ABOVE)
+        size = f"{parameters / 1e6:,.0f} million parameters" if parameters else "a base of unknown size"
+        name = {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}[method]
+        why = f"our rate for {name} on {size}"
+        if method == "full":
+            value, why = value * _FULL_SHARE, f"{why}: a tenth of LoRA's"
+        if task == "dpo":
+            value, why = value * _DPO_SHARE, f"{why}; a tenth of that for preferences"
+        return cls(float(f"{value:.3g}"), why)
 
 
 def convert(row: Row) -> Converted:
@@ -61,17 +93,19 @@ def translate(
     ledger = Ledger(spec)
     choices: _Choices = fit.choices if fit else {}
     training: dict[str, Any] = {
-        "task": _task(spec, ledger),
-        "method": _method(spec, ledger),
-        **_numbers(spec, profile, ledger, max_positions, parameters),
+        "task": spec.task,
+        "method": (method := _method(spec, choices, ledger)),
+        **_numbers(spec, profile, ledger, max_positions, Rate.of(spec.task, method, parameters)),
     }
+    if spec.task == "dpo":
+        training["beta"] = spec.hyperparameters.dpo.beta
     body = {
         "schema": SCHEMA,
         "model": {"name": model.name, "id": model.id},
         **training,
         "too_long": spec.data.too_long,
         "seed": spec.hyperparameters.seed,
-        "lora": spec.hyperparameters.lora.model_dump(),
+        "lora": spec.hyperparameters.lora.model_dump(mode="json"),
         "precision": _choice(choices, "precision", "auto"),
         "micro_batch_tokens": _micro_batch_tokens(choices, training["max_length"]),
         "checkpointing": bool(_choice(choices, "checkpointing", False)),
@@ -82,24 +116,25 @@ def translate(
     return Translation((ProviderRequest("train", body),), _files(profile), ledger.close())
 
 
-def _task(spec: JobSpec, ledger: Ledger) -> str:
-    if spec.task == "sft":
-        ledger.kept("task")
-        ledger.kept("hyperparameters.dpo", "read for task: dpo alone")
+def _method(spec: JobSpec, choices: _Choices, ledger: Ledger) -> str:
+    """The spec's, or what fits; and what that makes of the fields for other methods and tasks."""
+    method = spec.method
+    if method == "auto":
+        found, why = choices.get("method", ("lora", "LoRA: the least memory, and an adapter anyone can load"))
+        method = str(found)
+        ledger.changed("method", method, why)
     else:
-        ledger.refused("task", "the local runner does not train on preferences yet")
-        ledger.refused("hyperparameters.dpo", "the local runner does not train on preferences yet")
-    return spec.task
-
-
-def _method(spec: JobSpec, ledger: Ledger) -> str:
-    if spec.method == "auto":
-        ledger.changed("method", "lora", "LoRA: the least memory, and an adapter anyone can load")
-    elif spec.method == "lora":
         ledger.kept("method")
-    else:
-        ledger.refused("method", f"the local runner trains LoRA; {spec.method} is not built yet")
-    return "lora"
+    ledger.kept("task")
+    if spec.task == "sft":
+        ledger.kept("hyperparameters.dpo", "read for task: dpo alone")
+    if method == "full":
+        ledger.not_taken("hyperparameters.lora", "full tuning has no adapter")
+    if method == "qlora" and spec.options.get("local", {}).get("sharded"):
+        ledger.refused(
+            "options.local.sharded", "weights in 4 bits are not shared out; each process holds all"
+        )
+    return method
 
 
 def _numbers(
@@ -107,22 +142,20 @@ def _numbers(
     profile: DataProfile,
     ledger: Ledger,
     max_positions: int | None,
-    parameters: int | None,
+    rate: Rate,
 ) -> dict[str, Any]:
     """Epochs, batch, rate and length, every `auto` decided."""
     asked = spec.hyperparameters
     rows = profile.split_rows.get("train", 0)
     longest = min(max_positions or DEFAULT_POSITIONS, DEFAULT_POSITIONS)
-    size = f"{parameters / 1e6:,.0f} million parameters" if parameters else "a base of unknown size"
     batch = next((size for limit, size in _BATCHES if rows < limit), _BATCH_ABOVE)
     multiplier = asked.learning_rate_multiplier
-    rate, why_rate = _default_rate(parameters), f"our rate for LoRA on {size}"
     if multiplier != "auto" and asked.learning_rate == "auto":
-        rate, why_rate = rate * multiplier, f"{why_rate}, times the multiplier {multiplier:g}"
+        rate = Rate(rate.value * multiplier, f"{rate.why}, times the multiplier {multiplier:g}")
     autos: dict[str, tuple[object, str]] = {
-        "epochs": _auto_epochs(rows, batch if asked.batch_size == "auto" else asked.batch_size),
+        "epochs": _auto_epochs(spec.task, rows, batch if asked.batch_size == "auto" else asked.batch_size),
         "batch_size": (batch, f"{rows:,} rows to train on"),
-        "learning_rate": (rate, why_rate),
+        "learning_rate": (rate.value, rate.why),
         "max_length": (longest, f"the base has {max_positions or 'unknown'} positions; never above "
                                 f"{DEFAULT_POSITIONS:,} unless asked"),
     }  # fmt: skip
@@ -152,24 +185,20 @@ def _multiplier(spec: JobSpec, ledger: Ledger) -> None:
         ledger.refused(path, "learning_rate is given too; which of them is meant?")
 
 
-def _auto_epochs(rows: int, batch: int) -> tuple[int, str]:
-    """Three passes; more over few rows, until there are steps enough to learn in.
+def _auto_epochs(task: str, rows: int, batch: int) -> tuple[int, str]:
+    """Few passes; more over few rows, until there are steps enough to learn in.
 
     Returns:
         The epochs, and why.
     """
-    steps = math.ceil(rows / batch)
-    if not steps or DEFAULT_EPOCHS * steps >= ENOUGH_STEPS:
-        return DEFAULT_EPOCHS, "three passes: enough for most tasks, few enough not to memorise"
+    steps, (few, why) = math.ceil(rows / batch), _EPOCHS[task]
+    if not steps or few * steps >= ENOUGH_STEPS:
+        return few, why
     epochs = min(MOST_EPOCHS, math.ceil(ENOUGH_STEPS / steps))
     return epochs, (
         f"{rows:,} rows are {steps:,} steps a pass; so many passes make {epochs * steps:,} steps "
         f"(we aim for {ENOUGH_STEPS}, in {MOST_EPOCHS} passes at most)"
     )
-
-
-def _default_rate(parameters: int | None) -> float:
-    return next((rate for limit, rate in _RATES if (parameters or 8e9) < limit), _RATE_ABOVE)
 
 
 def _choice(choices: _Choices, name: str, default: Any) -> Any:

@@ -214,15 +214,15 @@ def _epoch_count(spec: JobSpec, ledger: Ledger) -> dict[str, Any]:
 def _adapter_size(spec: JobSpec, largest: int, ledger: Ledger) -> dict[str, Any]:
     rank = spec.hyperparameters.lora.rank
     sizes = [size for size in ADAPTER_SIZES if size <= largest]
-    ledger.not_taken("hyperparameters.lora.alpha", "no such setting there; `local` takes it")
-    ledger.not_taken("hyperparameters.lora.dropout", "no such setting there; `local` takes it")
-    if rank in sizes:
+    taken = rank in sizes
+    if taken:
         ledger.kept("hyperparameters.lora.rank", ADAPTER_SIZES[rank])
-        return {"adapterSize": ADAPTER_SIZES[rank]}
-    ledger.refused(
-        "hyperparameters.lora.rank", f"one of {', '.join(map(str, sizes))} there; `local` takes any"
-    )
-    return {}
+    else:
+        ledger.refused(
+            "hyperparameters.lora.rank", f"one of {', '.join(map(str, sizes))} there; `local` takes any"
+        )
+    ledger.not_taken("hyperparameters.lora", "no such setting there; `local` takes it")
+    return {"adapterSize": ADAPTER_SIZES[rank]} if taken else {}
 
 
 # -- the other fields -----------------------------------------------------------------------------

@@ -142,6 +142,12 @@ class Lora(Part):
     rank: int = Field(default=16, ge=1, le=512)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.05, ge=0, lt=1)
+    rslora: bool = Field(default=False, description="scale by alpha / √rank, not alpha / rank")
+    dora: bool = Field(default=False, description="also learn each weight's length, apart from its direction")
+    targets: Strings = Field(
+        default=(),
+        description="names of the layers to adapt, as q_proj; none: every linear layer but the output",
+    )
 
 
 class Dpo(Part):

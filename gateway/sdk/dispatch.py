@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, int], None]
 
 _MOST_JOBS = 10_000  # looked through for the one a model came from
+TUNED = ("adapter", "model")  # kinds of artifacts that are what a job made, each a folder
 LIBRARIES = ("tunegate", "torch", "transformers", "peft", "tokenizers", "numpy")
 
 
@@ -200,7 +201,7 @@ class Dispatch:
         for name, envelope in self._rooms.accounts.envelopes(job).items():
             write_atomically(job.folder / "records" / name, [envelope])
         for artifact in job.artifacts or ():
-            if artifact.kind == "adapter":
+            if artifact.kind in TUNED:
                 write_atomically(Path(artifact.uri) / "README.md", [card])
 
 
@@ -218,7 +219,7 @@ def _base_revision(job: Job) -> str | None:
     """What names exactly the weights the tuning began from, where the backend left word of it."""
     for artifact in job.artifacts or ():
         note = Path(artifact.uri) / "tunegate.json"
-        if artifact.kind == "adapter" and note.is_file():
+        if artifact.kind in TUNED and note.is_file():
             return json.loads(note.read_bytes()).get("base")
     return None
 
