@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backends.local.packing import Rows
 from backends.local.render import IGNORE
 from backends.local.tokens import Example, Item
 
@@ -17,24 +18,29 @@ BUCKET_STEPS = 16  # rows of this many steps are sorted by length together
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Chats side by side for one forward pass.
+    """Chats for one forward pass: side by side, or end to end in a single row.
 
-    Padding comes last, where a causal model cannot see it, so no attention mask is needed and the
-    fast kernels stay open.
+    Side by side, padding comes last, where a causal model cannot see it, so no attention mask is needed
+    and the fast kernels stay open.
 
     Attributes:
         ids_B_T: tokens, int64.
         labels_B_T: what is to be predicted *at* each position, int64, `IGNORE` where nothing is: the
             chat's labels moved one to the left.
+        rows: where chats lie that are packed end to end.
     """
 
     ids_B_T: Tensor
     labels_B_T: Tensor
+    rows: Rows | None = None
 
     @property
     def chat_N(self) -> Tensor:
         """For each trained position, in the order of `labels_B_T[trained]`, which chat it is of."""
-        return (self.labels_B_T != IGNORE).nonzero()[:, 0]
+        row_N, position_N = (self.labels_B_T != IGNORE).nonzero().unbind(1)
+        if self.rows is None:
+            return row_N
+        return torch.bucketize(position_N, self.rows.bounds[1:], right=True)
 
 
 def steps(items: Sequence[Item], epochs: int, size: int, seed: int) -> Iterator[list[Item]]:
@@ -68,12 +74,15 @@ def passes(step: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
         yield part
 
 
-def collate(chats: Sequence[Example], device: torch.device) -> Batch:
-    """Tensors of some chats, rows × longest."""
-    pad = torch.nn.utils.rnn.pad_sequence
-    ids = pad([chat.ids_T for chat in chats], batch_first=True, padding_value=0)
+def collate(chats: Sequence[Example], device: torch.device, *, packed: bool = False) -> Batch:
+    """Tensors of some chats: chats × longest, or where they are `packed` 1 × all of them."""
     nothing = torch.tensor([IGNORE], dtype=torch.int32)
-    labels = pad(
-        [torch.cat((chat.labels_T[1:], nothing)) for chat in chats], batch_first=True, padding_value=IGNORE
-    )
-    return Batch(ids.long().to(device), labels.long().to(device))
+    ids = [chat.ids_T for chat in chats]
+    labels = [torch.cat((chat.labels_T[1:], nothing)) for chat in chats]
+    if packed:
+        lengths = [chat.length for chat in chats]
+        found = torch.cat(ids)[None], torch.cat(labels)[None]
+        return Batch(*(each.long().to(device) for each in found), rows=Rows.of(lengths, device))
+    pad = torch.nn.utils.rnn.pad_sequence
+    found = pad(ids, batch_first=True), pad(labels, batch_first=True, padding_value=IGNORE)
+    return Batch(*(each.long().to(device) for each in found))

@@ -1,0 +1,78 @@
+"""Which rows make a step, in which passes, and as which tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.local.batches import collate, passes, steps
+from backends.local.render import IGNORE
+from backends.local.tokens import Example, Item, Pair
+
+CPU = torch.device("cpu")
+
+
+def _chat(length: int, number: int = 0) -> Example:
+    ids = torch.full((length,), number + 1, dtype=torch.int32)
+    labels = ids.clone()
+    labels[: length // 2] = IGNORE
+    return Example(ids, labels)
+
+
+def _items(lengths: Sequence[int]) -> list[Item]:
+    return [_chat(length, number) for number, length in enumerate(lengths)]
+
+
+lengths = st.lists(st.integers(1, 60), min_size=1, max_size=80)
+
+
+@given(lengths, st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
+def test_every_epoch_has_every_row_once(found: list[int], size: int, epochs: int, seed: int) -> None:
+    items = _items(found)
+    plan = list(steps(items, epochs, size, seed))
+    an_epoch = -(-len(items) // size)
+    assert len(plan) == epochs * an_epoch
+    for begin in range(0, len(plan), an_epoch):
+        seen = [id(item) for step in plan[begin : begin + an_epoch] for item in step]
+        assert sorted(seen) == sorted(map(id, items))
+    assert [[id(item) for item in step] for step in plan] == [
+        [id(item) for item in step] for step in steps(items, epochs, size, seed)
+    ]
+
+
+@given(lengths, st.integers(1, 200))
+def test_passes_hold_every_row_and_no_more_than_fits(found: list[int], tokens: int) -> None:
+    items = _items(found)
+    parts = list(passes(items, tokens))
+    assert sorted(id(item) for part in parts for item in part) == sorted(map(id, items))
+    for part in parts:
+        assert len(part) == 1 or len(part) * max(item.length for item in part) <= tokens
+
+
+def test_a_pair_is_never_divided() -> None:
+    pairs = [Pair(_chat(9), _chat(30)) for _ in range(3)]
+    assert [len(part) for part in passes(pairs, 10)] == [1, 1, 1]
+
+
+@given(lengths)
+def test_labels_stand_one_before_their_token_packed_or_not(found: list[int]) -> None:
+    chats = [_chat(length, number) for number, length in enumerate(found)]
+    packed, padded = collate(chats, CPU, packed=True), collate(chats, CPU)
+    assert packed.ids_B_T.shape == (1, sum(found))
+    assert padded.ids_B_T.shape == (len(found), max(found))
+    for batch in (packed, padded):
+        trained = batch.labels_B_T[batch.labels_B_T != IGNORE]
+        assert trained.tolist() == [
+            number + 1 for number, chat in enumerate(chats) for _ in range(chat.trained)
+        ]
+        assert batch.chat_N.tolist() == (trained - 1).tolist()
+
+
+@given(lengths)
+def test_packed_positions_count_from_nought_in_every_row(found: list[int]) -> None:
+    rows = collate([_chat(length) for length in found], CPU, packed=True).rows
+    assert rows is not None
+    assert rows.positions().tolist() == [[at for length in found for at in range(length)]]
