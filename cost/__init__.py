@@ -15,6 +15,7 @@ from cost.estimate import OWN_HARDWARE, Priced, Usage, cents, estimate
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
 from cost.prices import PriceBook, Quote
+from cost.project import Project, project_from
 from cost.probing import Measured, Probes
 from cost.selfhosted import SelfHosted, self_hosted
 from cost.serving import Capacity, capacity
@@ -36,6 +37,7 @@ __all__ = [
     "Override",
     "PriceBook",
     "Priced",
+    "Project",
     "Probes",
     "Quote",
     "Rental",
@@ -51,6 +53,7 @@ __all__ = [
     "fit",
     "load_gpus",
     "managed",
+    "project_from",
     "self_hosted",
     "sensitivity",
     "smallest_change",

@@ -50,9 +50,9 @@ UNITS: Mapping[PriceItem, tuple[PriceUnit, ...]] = {
     "training": ("usd_per_1m_tokens",),
     "storage": ("usd_per_month", "usd_per_gib_month"),
     "hosting": ("usd_per_hour", "usd_per_month"),
-    "input": ("usd_per_1m_tokens",),
-    "cached_input": ("usd_per_1m_tokens",),
-    "output": ("usd_per_1m_tokens",),
+    "input": ("usd_per_1m_tokens", "multiple_of_base"),
+    "cached_input": ("usd_per_1m_tokens", "multiple_of_base"),
+    "output": ("usd_per_1m_tokens", "multiple_of_base"),
     "machine": ("usd_per_hour",),
 }
 

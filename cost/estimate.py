@@ -8,12 +8,13 @@ a hosting fee of zero too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
 from operator import add
 
+from cost.catalogue import base_price
 from cost.prices import PriceBook, Quote
 from gateway.core.estimate import HOURS_PER_MONTH, Estimate, LineItem, Range
 from gateway.core.facts import Kind, PriceItem, PriceLine
@@ -136,10 +137,23 @@ class _Sheet:
             return
         if quote.line is None:
             self.unknown(part, quote.why_not or item)
-        elif quote.line.unit != "usd_per_1m_tokens":
+        elif (line := self._by_token(item, quote.line)) is None:
             self.unknown(part, _other_unit(name, quote.line))
         else:
-            self.add(part, name, _spread(Decimal(tokens) / _MILLION, band), "1M tokens", quote, quote.line)
+            self.add(part, name, _spread(Decimal(tokens) / _MILLION, band), "1M tokens", quote, line)
+
+    def _by_token(self, item: PriceItem, line: PriceLine) -> PriceLine | None:
+        """The line as a price by the token: as it is, or so many times what the base model costs to call;
+        None where it is neither, or nobody says what the base costs."""
+        if line.unit != "multiple_of_base":
+            return line if line.unit == "usd_per_1m_tokens" else None
+        found = base_price(self._key.model, self._on)
+        base = found.line(item) if found else None
+        if base is None:
+            return None
+        note = f"{line.value} × the base's {base.value} ({base.source.note}); {line.source.note}"
+        source = replace(line.source, note=note.removesuffix("; "))
+        return replace(line, value=line.value * base.value, unit="usd_per_1m_tokens", source=source)
 
     def monthly(self, item: PriceItem, months: int) -> None:
         """A line that recurs for the whole horizon, for one model kept and deployed all the time."""
@@ -204,5 +218,5 @@ def _spread(value: Decimal, band: float) -> Range:
 
 def _other_unit(name: str, line: PriceLine) -> str:
     if line.unit == "multiple_of_base":
-        return f"{name} is billed at {line.value} × the base model's price, which is not in the book"
+        return f"{name} is billed at {line.value} × the base model's price, which is not known"
     return f"the {name} price is in {line.unit}, for which no quantity is known"

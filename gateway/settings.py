@@ -13,6 +13,7 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [policy]
     sets = ["baseline", "hipaa"]            # shipped sets in force
     files = ["policies/*.cedar"]            # an organisation's own, relative to this file
+    determinations = ["signed/*.json"]      # what officers signed about datasets, beside those in the home folder
 
     [budgets]
     job_usd = 100                           # caps on the high estimate; all optional
@@ -33,6 +34,7 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     project = "my-project"
 
     [[prices]], [[discounts]], [[machines]]  # one's own: see `cost.entered`
+    [project]                               # people's time, runs that fail: see `cost.project`
 
     [[attestations]]                        # what the operator vouches for
     kind = "baa"
@@ -69,7 +71,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cost.entered import Entered, entered_from
+from cost.project import Project, project_from
 from gateway.core.errors import SettingsError
 from gateway.core.gate import USUAL_SETS, Attestation
 from gateway.policy import Approver, Pin, approvers_from, attestations_from, pin_of
@@ -138,6 +141,7 @@ class Settings:
     store: str = ""
     policy_sets: tuple[str, ...] = USUAL_SETS
     policy_files: tuple[Path, ...] = ()
+    determination_files: tuple[Path, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
     attestations: tuple[Attestation, ...] = ()
     user: str = ""
@@ -146,6 +150,7 @@ class Settings:
     signing: Signing = field(default_factory=Signing)
     prices: Entered = field(default_factory=Entered)
     live_prices: bool = False
+    project: Project | None = None
     keep_years: int = KEEP_YEARS
     ner: Path | None = None
     keep_uploads: bool = False
@@ -174,6 +179,7 @@ class _Table(BaseModel):
 class _Policy(_Table):
     sets: tuple[str, ...] = USUAL_SETS
     files: tuple[str, ...] = ()
+    determinations: tuple[str, ...] = ()
 
 
 class _Uploads(_Table):
@@ -223,6 +229,7 @@ class _File(_Table):
     approvers: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     store: str = ""
     live_prices: bool = False
+    project: dict[str, Any] | None = None
     policy: _Policy = _Policy()
     budgets: _Budgets = _Budgets()
     uploads: _Uploads = _Uploads()
@@ -255,7 +262,8 @@ def load_settings(
         team=table.team,
         store=table.store,
         policy_sets=table.policy.sets,
-        policy_files=_policy_files(file, table.policy.files),
+        policy_files=_named_files(file, table.policy.files, "policy file"),
+        determination_files=_named_files(file, table.policy.determinations, "signed determination"),
         budgets=Budgets(table.budgets.job_usd, table.budgets.team_month_usd),
         attestations=attestations_from(table.attestations, place=str(file), folder=file.parent),
         user=table.user,
@@ -264,6 +272,7 @@ def load_settings(
         signing=Signing(table.signing.key, table.signing.passphrase_env),
         prices=_prices(file, table),
         live_prices=table.live_prices,
+        project=_project(file, table),
         keep_years=table.records.keep_years,
         ner=file.parent / Path(table.scan.ner).expanduser() if table.scan.ner else None,
         keep_uploads=table.uploads.keep,
@@ -304,8 +313,19 @@ def account_name() -> str:
 
 def _prices(file: Path, table: _File) -> Entered:
     """What the organisation entered of prices; true as of the day the file was last changed."""
-    changed = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
-    return entered_from(table.prices, table.discounts, table.machines, place=str(file), read_on=changed)
+    read_on = _changed(file)
+    return entered_from(table.prices, table.discounts, table.machines, place=str(file), read_on=read_on)
+
+
+def _project(file: Path, table: _File) -> Project | None:
+    if table.project is None:
+        return None
+    return project_from(table.project, place=str(file), read_on=_changed(file))
+
+
+def _changed(file: Path) -> date:
+    """As of when what a file says is true."""
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
 
 
 def make_home(settings: Settings) -> None:
@@ -356,13 +376,13 @@ def _read(file: Path) -> _File:
         raise SettingsError(f"cannot be read: {error.strerror}", place=str(file)) from None
 
 
-def _policy_files(file: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
-    """An organisation's policy files. A pattern that matches nothing is an error: a policy that
-    was meant to forbid something must not vanish in silence."""
+def _named_files(file: Path, patterns: tuple[str, ...], what: str) -> tuple[Path, ...]:
+    """An organisation's own files. A pattern that matches nothing is an error: a policy that was meant
+    to forbid something must not vanish in silence."""
     found: list[Path] = []
     for pattern in patterns:
         matches = sorted(file.parent.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
         if not matches or not all(match.is_file() for match in matches):
-            raise SettingsError(f"no policy file matches {pattern!r}", place=str(file))
+            raise SettingsError(f"no {what} matches {pattern!r}", place=str(file))
         found.extend(matches)
     return tuple(found)

@@ -28,7 +28,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "gateway.policy": ("gateway.core", "gateway.policy", *SIGNING),
     "gateway.records": ("gateway.core", "gateway.records"),
-    "gateway.settings": ("gateway.core", "gateway.policy", "cost.entered"),
+    "gateway.settings": ("gateway.core", "gateway.policy", "cost.entered", "cost.project"),
     "gateway.planner": (
         "gateway.core", "gateway.data", "gateway.privacy", "gateway.policy", "cost",
         "backends.base", "backends.ledger", "backends.registry", "gateway.planner",

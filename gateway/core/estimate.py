@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
+from operator import add
 from typing import Any
 
 from gateway.core.facts import Source
@@ -61,7 +63,8 @@ class LineItem:
 class Estimate:
     """Named line items and their sums. `None` means not priced, never zero.
 
-    `lines` that recur monthly carry the whole horizon in `usd`.
+    `lines` that recur monthly carry the whole horizon in `usd`. `project` is what the project costs beside
+    the job (people, runs that fail), as entered: in none of the sums above it, and in no budget.
     """
 
     training_usd: Range | None
@@ -69,6 +72,12 @@ class Estimate:
     total_usd: Range | None
     lines: tuple[LineItem, ...] = ()
     unpriced: tuple[str, ...] = ()  # what has no price, in words
+    project: tuple[LineItem, ...] = ()
+
+    @property
+    def project_usd(self) -> Range | None:
+        """The sum of `project`; None where nothing was entered."""
+        return reduce(add, (line.usd for line in self.project)) if self.project else None
 
     def told(self, usd: Range) -> str:
         """One of its sums as people read it: what is not free is never shown as $0.00."""
@@ -82,6 +91,8 @@ class Estimate:
             "total_usd": self.total_usd and self.total_usd.to_json(),
             "lines": [line.to_json() for line in self.lines],
             "unpriced": list(self.unpriced),
+            "project": [line.to_json() for line in self.project],
+            "project_usd": self.project_usd and self.project_usd.to_json(),
         }
 
 
@@ -189,16 +200,19 @@ class Alternative:
 class Comparison:
     """Managed against self-hosted over the spec's horizon, and both against what is in use today.
 
-    `managed` names the managed candidates compared with, cheapest first: one per backend and model.
+    `managed` names the managed candidates compared with, cheapest first: one per backend and model;
+    `months` is the horizon.
     """
 
     managed: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
     incumbent: Incumbent | None
     notes: tuple[str, ...] = ()
+    months: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "months": self.months,
             "managed": list(self.managed),
             "self_hosted": [each.to_json() for each in self.alternatives],
             "incumbent": self.incumbent and self.incumbent.to_json(),

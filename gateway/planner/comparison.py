@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -17,6 +18,8 @@ from cost import (
     self_hosted,
     sensitivity,
 )
+from cost.memory import GIB
+from cost.serving import WIDTH
 from gateway.core.estimate import Alternative, Comparison, Crossing, Incumbent
 from gateway.core.facts import ModelFacts, ModelShape
 from gateway.core.plan import Candidate, Verdict
@@ -54,6 +57,7 @@ def compare(request: PlanRequest, candidates: Sequence[Candidate]) -> Comparison
         alternatives=tuple(_alternative(option, services, serving) for option in options),
         incumbent=incumbent,
         notes=tuple(notes),
+        months=serving.months,
     )
 
 
@@ -101,7 +105,7 @@ def _options(request: PlanRequest, notes: list[str]) -> tuple[SelfHosted, ...]:
     if model.name not in request.spec.model:
         notes.append(f"the spec names no open model; {model.name} stands for one")
     hyper = request.spec.hyperparameters
-    return self_hosted(
+    found = self_hosted(
         request.spec,
         model.name,
         shape,
@@ -110,6 +114,21 @@ def _options(request: PlanRequest, notes: list[str]) -> tuple[SelfHosted, ...]:
         rows=request.profile.split_rows.get("train", 0),
         epochs=hyper.epochs if isinstance(hyper.epochs, int) else _EPOCHS,
         batch_size=hyper.batch_size if isinstance(hyper.batch_size, int) else _BATCH,
+    )
+    return tuple(_with_project(option, request, shape) for option in found)
+
+
+def _with_project(option: SelfHosted, request: PlanRequest, shape: ModelShape) -> SelfHosted:
+    """What the project costs beside the GPUs, as entered. Failed runs are among an option's own lines."""
+    serving = request.spec.serving
+    if request.project is None or serving is None:
+        return option
+    weights = Decimal(round(shape.parameters * WIDTH / GIB, 2)).quantize(Decimal("0.01"))
+    beside = request.project.lines(None, serving.months, weights)
+    return replace(
+        option,
+        loaded=replace(option.loaded, project=beside),
+        marginal=replace(option.marginal, project=beside),
     )
 
 

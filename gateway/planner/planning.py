@@ -234,8 +234,12 @@ class _Judge:
             token_band=stats.band if stats else 0.0,
             hours=lies.hours if lies else None,
         )
-        request, kind = self._request, place.backend.facts.kind
-        return estimate(request.book, place.key, kind, usage, request.spec.serving, request.as_of), usage
+        request, kind, serving = self._request, place.backend.facts.kind, self._request.spec.serving
+        priced = estimate(request.book, place.key, kind, usage, serving, request.as_of)
+        if request.project is not None:
+            beside = request.project.lines(priced.estimate.training_usd, serving and serving.months)
+            priced = replace(priced, estimate=replace(priced.estimate, project=beside))
+        return priced, usage
 
 
 _ASSUMED = "time and memory are assumed from public figures: `tunegate cost probe SPEC` measures them"

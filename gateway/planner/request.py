@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from backends.base import Backend
-from cost import PriceBook, Probes
+from cost import PriceBook, Probes, Project
 from gateway.core.classes import DataClass
 from gateway.core.facts import Facts
 from gateway.core.gate import Action, Attestation, Gate, GateRequest
@@ -42,6 +42,7 @@ class PlanRequest:
         changes: the smallest changes that would allow a question; None leaves openings out.
         past: backend → how far its last estimates were off, in a sentence.
         probes: backend → what was measured of the machines it trains on.
+        project: what the project costs beside the job, as entered; None where nothing was.
         rules: where the gate's rules came from: shipped sets and an organisation's own files.
     """
 
@@ -59,6 +60,7 @@ class PlanRequest:
     past: Mapping[str, str] = field(default_factory=dict[str, str])
     probes: Mapping[str, Probes] = field(default_factory=dict[str, Probes])
     rules: tuple[str, ...] = ()
+    project: Project | None = None
 
     def options_of(self, backend: str) -> Mapping[str, Any]:
         options = self.spec.options if self.options is None else self.options

@@ -68,6 +68,7 @@ def make_plan(rooms: Rooms, spec: JobSpec, *, as_of: date, on_progress: OnProgre
             changes=lambda question: smallest_changes(gate, question),
             rules=gate.rules,
             past=how_far_off(rooms),
+            project=rooms.settings.project,
             probes=measured(rooms, backends),
         )
     )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import registry
-from cost import OWN_HARDWARE, PriceBook, Usage, estimate
+from cost import OWN_HARDWARE, PriceBook, Usage, base_price, estimate
 from gateway.core.facts import Confidence, PriceLine
 from gateway.core.plan import CandidateKey, Estimate, Range
 from gateway.core.spec import Serving
@@ -173,3 +173,24 @@ def test_what_is_not_free_is_never_shown_as_nothing() -> None:
     assert tiny.training_usd.likely == free.training_usd.likely == 0
     assert tiny.told(tiny.training_usd) == "under $0.01"
     assert free.told(free.training_usd) == "$0.00"
+
+
+def test_a_price_told_as_a_multiple_is_so_many_times_what_the_base_costs_to_call() -> None:
+    twice = line("input", "1.5", unit="multiple_of_base")
+    key = CandidateKey("cloud", "gpt-4.1-mini", "us", "std")
+    book = PriceBook({"cloud": facts(*EVERYTHING[:3], twice, line("output", "12.00"))})
+    base = base_price("gpt-4.1-mini", TODAY)
+    assert base is not None
+    asked = base.line("input")
+    assert asked is not None
+    made = estimate(book, key, "managed", THOUSAND, YEAR, TODAY).estimate
+    told = next(each for each in made.lines if each.name == "inference input")
+    assert told.price == Decimal("1.5") * asked.value
+    assert told.usd.likely == (360 * told.price).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert f"1.5 × the base's {asked.value}" in told.source.note
+
+
+def test_a_multiple_of_what_nobody_knows_is_unpriced() -> None:
+    made = priced(*EVERYTHING[:3], line("input", "1.5", unit="multiple_of_base"), serving=YEAR)
+    assert made.total_usd is None
+    assert any("1.5 × the base model's price, which is not known" in why for why in made.unpriced)
