@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backends.local import models
-from backends.local.batches import Batch
-from backends.local.losses import token_losses
+from backends.local import four_bit, models, packing
+from backends.local.batches import Batch, collate
+from backends.local.lean import lighten
+from backends.local.losses import chunked_token_losses, token_losses
 from backends.local.quiet import while_peft_wraps
 from backends.local.render import IGNORE
-from gateway.core.errors import BackendError, Unsupported
+from backends.local.tokens import Example
+from gateway.core.errors import Unsupported
 
+_SHARD = "4GB"
 SMALL_ON_CPU = 100_000_000  # below, casting to bf16 and back costs a CPU more than it saves
 
 
@@ -26,69 +30,121 @@ class Network:
 
     Attributes:
         model: the module as its method made it (PEFT's, or the base itself).
+        method: `lora`, `qlora` or `full`.
+        stored: type of the base's weights on the disk.
         plain_head: logits are one linear layer on the last hidden state, and nothing else. Then they
             are made only where a token is trained: for a vocabulary of 128,000 they would otherwise
             outweigh everything.
+        packs: rows can lie end to end in one sequence, without padding between them.
     """
 
     model: Any
     device: torch.device
     dtype: torch.dtype
+    method: str = "lora"
+    stored: torch.dtype = torch.float32
     plain_head: bool = False
+    packs: bool = False
 
     @classmethod
     def load(cls, folder: Path, body: Mapping[str, Any], tokenizer: Any, device: torch.device) -> Network:
         """The base in a folder, ready to be trained with the method of a run's body.
 
         Raises:
-            Unsupported: tokenizer and weights do not belong together.
-            BackendError: the method has nothing to work on.
+            Unsupported: tokenizer and weights do not belong together; the base is shorter than what is
+                asked, or quantised already; the method has nothing to work on.
         """
-        name = body["model"]["name"]
+        name, method = body["model"]["name"], body["method"]
         dtype = precision(body["precision"], device, folder)
-        base = _load_base(folder, dtype, device)
+        _refuse_unfit(folder, body, name)
+        base = _load_base(folder, method, dtype, device)
         _refuse_foreign_tokenizer(base, tokenizer, name)
-        network = cls(_with_adapter(base, body, name), device, dtype)
-        network.plain_head = network._has_plain_head()
+        if body["checkpointing"]:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+            base.enable_input_require_grads()
+        model = base if method == "full" else _with_adapter(base, body["lora"], name)
+        network = cls(model, device, dtype, method, _stored(folder))
+        network.model.eval()
+        with torch.no_grad(), network._autocast():
+            network.plain_head = network._has_plain_head()
+            network.packs = network.plain_head and packing.set_up(network.causal, network._hidden)
         network.model.train()
         return network
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
+    def batch(self, chats: Sequence[Example]) -> Batch:
+        """Some chats as this network takes them."""
+        return collate(chats, self.device, packed=self.packs)
+
     def token_losses(self, batch: Batch) -> Tensor:
         """Negative log-probability in nats at each trained position of a batch, in order, shape N."""
         at = batch.labels_B_T != IGNORE
+        labels_N = batch.labels_B_T[at]
         with self._autocast():
-            logits = self._head_logits(batch, at) if self.plain_head else self._model_logits(batch, at)
-        return token_losses(logits, batch.labels_B_T[at])
+            if self.plain_head:
+                return chunked_token_losses(self._hidden(batch.ids_B_T, batch.rows)[at], self._head, labels_N)
+            return token_losses(self._logits(batch.ids_B_T)[at], labels_N)
 
-    def save(self, folder: Path) -> str:
-        """Write what was trained as safetensors, in PEFT's format.
+    @contextmanager
+    def untrained(self) -> Generator[None]:
+        """The base as it was, without dropout or gradients. Only an adapter can be taken off again: all
+        weights, once a step is taken, are another model."""
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                if self.method == "full":
+                    yield
+                else:
+                    with self.model.disable_adapter():
+                        yield
+        finally:
+            self.model.train()
+
+    @property
+    def result(self) -> str:
+        """The name of the folder that a run leaves: what can stand alone is a model."""
+        return "model" if self.method == "full" else "adapter"
+
+    def save(self, folder: Path) -> list[str]:
+        """Write what was trained as safetensors: an adapter in PEFT's format; or a whole model, in the
+        type its base is stored in (its own weights are in that type afterwards).
 
         Returns:
-            The name of the file with the weights.
+            The names of the files with weights.
         """
-        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
-        return "adapter_model.safetensors"
+        if self.method == "full":
+            self.model.to(self.stored)
+            self.model.config.use_cache = True
+            self.model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=_SHARD)
+        else:
+            self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        return sorted(path.name for path in folder.glob("*.safetensors"))
 
-    def _head_logits(self, batch: Batch, at: Tensor) -> Tensor:
-        causal = self.model.get_base_model()
-        hidden = causal.get_decoder()(input_ids=batch.ids_B_T, use_cache=False).last_hidden_state
-        return causal.get_output_embeddings()(hidden[at])
+    @property
+    def causal(self) -> Any:
+        """The model of `transformers` itself, with whatever the method put into it."""
+        return self.model if self.method == "full" else self.model.get_base_model()
 
-    def _model_logits(self, batch: Batch, at: Tensor) -> Tensor:
-        return self.model(input_ids=batch.ids_B_T, use_cache=False).logits[at]
+    def _hidden(self, ids_B_T: Tensor, rows: packing.Rows | None = None) -> Tensor:
+        decoder = self.causal.get_decoder()
+        where: dict[str, Any] = {} if rows is None else {"rows": rows, "position_ids": rows.positions()}
+        return decoder(input_ids=ids_B_T, use_cache=False, **where).last_hidden_state
+
+    @property
+    def _head(self) -> Any:
+        return self.causal.get_output_embeddings()
+
+    def _logits(self, ids_B_T: Tensor) -> Tensor:
+        return self.model(input_ids=ids_B_T, use_cache=False).logits
 
     def _has_plain_head(self) -> bool:
         """Asked of the model itself: one that scales or caps its logits makes them on its own."""
+        if type(self._head) is not torch.nn.Linear:
+            return False
         ids = torch.arange(8, device=self.device)[None]
-        batch = Batch(ids, ids)
-        everywhere = torch.ones_like(ids, dtype=torch.bool)
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            ours, its = self._head_logits(batch, everywhere), self._model_logits(batch, everywhere)
-        return torch.allclose(ours, its, atol=1e-4)
+        return torch.allclose(self._head(self._hidden(ids)), self._logits(ids), atol=1e-4)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
@@ -98,6 +154,8 @@ def precision(asked: str, device: torch.device, folder: Path) -> torch.dtype:
     """bf16 where the hardware computes in it and the base is large enough to gain; else fp32."""
     if asked in ("fp32", "float32"):
         return torch.float32
+    if asked == "bf16":
+        return torch.bfloat16
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -107,15 +165,48 @@ def precision(asked: str, device: torch.device, folder: Path) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """The base as it is. No code that came with it is run, and no pickle is read."""
+def _load_base(folder: Path, method: str, dtype: torch.dtype, device: torch.device) -> Any:
+    """The base as it is. No code that came with it is run, and no pickle is read.
+
+    Weights that are trained are held in fp32, whatever is computed in: in bf16 most steps would be too
+    small to change them.
+    """
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportUnknownMemberType]
-        str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        str(folder),
+        dtype=torch.float32 if method == "full" else dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        **(four_bit.settings(dtype, device) if method == "qlora" else {}),
     )
     model.config.use_cache = False
-    return model.to(device)
+    return four_bit.settle(model) if method == "qlora" else model.to(device)
+
+
+def _stored(folder: Path) -> torch.dtype:
+    config = models.text_config(folder)
+    found = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _refuse_unfit(folder: Path, body: Mapping[str, Any], name: str) -> None:
+    """What the plan knew only if the base was at hand, asked again of the base itself."""
+    config = models.text_config(folder)
+    if quantised := config.get("quantization_config"):
+        raise Unsupported(
+            f"its weights are quantised already ({quantised.get('quant_method', 'unknown')})",
+            place=name,
+            fix="bring the model that it was made from; `method: qlora` makes 4 bits of that",
+        )
+    positions = config.get("max_position_embeddings")
+    if positions and body["max_length"] > positions:
+        raise Unsupported(
+            f"rows of {body['max_length']:,} tokens are asked for, and it has {positions:,} positions",
+            place=name,
+            fix="lower hyperparameters.max_length; then plan and run again",
+        )
 
 
 def _refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
@@ -134,25 +225,54 @@ def _refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
         )
 
 
-def _with_adapter(base: Any, body: Mapping[str, Any], name: str) -> Any:
-    """LoRA on every linear layer but the output, in fp32 whatever the base has."""
+def _with_adapter(base: Any, lora: Mapping[str, Any], name: str) -> Any:
+    """LoRA on linear layers, in fp32 whatever the base has."""
     from peft import LoraConfig, get_peft_model
 
-    if body["checkpointing"]:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-        base.enable_input_require_grads()
-    lora = body["lora"]
+    targets: Sequence[str] = lora.get("targets", ())
+    _refuse_foreign_targets(base, targets, name)
     settings = LoraConfig(
         r=lora["rank"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
-        target_modules="all-linear",
+        use_rslora=lora.get("rslora", False),
+        use_dora=lora.get("dora", False),
+        target_modules=list(targets) or "all-linear",
         task_type="CAUSAL_LM",
     )
-    try:
-        with while_peft_wraps():
-            return get_peft_model(base, settings)
-    except ValueError:
-        raise BackendError(
-            "this base has no linear layers that LoRA could be put on", backend="local", place=name
-        ) from None
+    with while_peft_wraps():
+        model = get_peft_model(base, settings)
+    lighten(model)
+    return model
+
+
+def _refuse_foreign_targets(base: Any, asked: Sequence[str], name: str) -> None:
+    """PEFT passes over a name that matches nothing, as long as another matches. The output layer is never
+    adapted: its logits are made apart.
+
+    Raises:
+        Unsupported: one of the names asked for is no layer's here, or nothing is linear.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    head = base.get_output_embeddings()
+    linear = [
+        layer
+        for layer, module in base.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    ]
+    if not linear:
+        raise Unsupported("this base has no linear layers that LoRA could be put on", place=name)
+    kinds = sorted({layer.rpartition(".")[2] for layer in linear})
+    for target in asked:
+        if not any(_is_called(layer, target) for layer in linear):
+            raise Unsupported(
+                f"hyperparameters.lora.targets names `{target}`, and no layer of this base that can be "
+                f"adapted is called so",
+                place=name,
+                fix=f"choose from {', '.join(kinds)}; or leave targets out, for all of them",
+            )
+
+
+def _is_called(layer: str, target: str) -> bool:
+    return layer == target or layer.endswith(f".{target}")
