@@ -46,6 +46,9 @@ def torchtune(
         targets=targets,
         compiled=compiled,
         repeats_keys=True,
+        lean=False,
+        packs=False,
+        masters=False,
         loss="kept" if kept else "whole",
         process=False,
     )

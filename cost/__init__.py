@@ -15,8 +15,8 @@ from cost.estimate import OWN_HARDWARE, Priced, Usage, cents, estimate
 from cost.fit import fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
 from cost.prices import PriceBook, Quote
-from cost.project import Project, project_from
 from cost.probing import Measured, Probes
+from cost.project import Project, project_from
 from cost.selfhosted import SelfHosted, self_hosted
 from cost.serving import Capacity, capacity
 from cost.smaller import smallest_change
@@ -37,8 +37,8 @@ __all__ = [
     "Override",
     "PriceBook",
     "Priced",
-    "Project",
     "Probes",
+    "Project",
     "Quote",
     "Rental",
     "SelfHosted",

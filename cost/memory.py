@@ -46,6 +46,9 @@ class Trainer:
         targets: linear layers that have an adapter.
         compiled: elementwise operations are fused, and only their inputs are kept.
         repeats_keys: keys and values are copied to every head before attention.
+        lean: an adapter reads what its layer reads, and keeps no copy of it; not where the base is quantised.
+        packs: rows lie end to end, and a CPU attends to each apart, in fp32.
+        masters: weights that are trained are fp32 whatever is computed in, with a copy in that precision.
         loss: `chunked`: the logits of one chunk of positions at a time, and none kept; `kept`: all of them,
             and an eighth once more with its gradient; `whole`: all of them, in fp32 too, with gradients.
         process: whether the process itself counts; published peaks are the allocator's alone.
@@ -56,6 +59,9 @@ class Trainer:
     targets: tuple[Linear, ...] = LINEARS
     compiled: bool = False
     repeats_keys: bool = False
+    lean: bool = True
+    packs: bool = True
+    masters: bool = True
     loss: Literal["chunked", "kept", "whole"] = "chunked"
     process: bool = True
 
@@ -106,7 +112,7 @@ class Load:
 
     @property
     def trained(self) -> int:
-        """Parameters that are trained."""
+        """How many parameters are trained."""
         if self.method == "full":
             return self.shape.parameters
         return adapter_parameters(self.shape, self.rank, self.trainer.targets)
@@ -116,7 +122,7 @@ def parts_gib(load: Load) -> dict[str, float]:
     """GiB by part in one process, rounded to a MiB; the sum is the peak."""
     held = 1 / load.processes if load.sharded else 1.0
     weights, constants = _weights(load)
-    number = load.width if load.method == "full" else load.trainer.adapter_bytes
+    number = _trained_width(load)
     gradients = number * load.trained * held
     activations = kept_bytes(load)
     logits, working = logits_bytes(load), working_bytes(load)
@@ -154,16 +160,30 @@ def adapter_parameters(shape: ModelShape, rank: int, targets: tuple[Linear, ...]
 def layer_bytes(load: Load) -> float:
     """What autograd keeps for one token in one layer."""
     shape, width = load.shape, load.width
-    hidden, query = shape.hidden, shape.heads * shape.head_dim
-    key_value, wide = shape.kv_heads * shape.head_dim, shape.intermediate * shape.active_experts
-    attention = 2 * query + 2 * (query if load.trainer.repeats_keys else key_value)  # q, k, v, output
+    hidden, wide = shape.hidden, shape.intermediate * shape.active_experts
     statistics = 4 * (_NORMS + shape.heads)
+    common = statistics + _attention(load)
     if load.trainer.compiled:
-        return statistics + width * (_NORMS * hidden + attention + 2 * wide + _distinct_inputs(load))
+        return common + width * (_NORMS * hidden + 2 * wide + _distinct_inputs(load))
     norms = _NORMS * hidden * 4  # computed in fp32, whatever the precision
-    if load.method == "full":  # each norm's own weight needs what it multiplies
-        return statistics + norms + width * (_NORMS * hidden + attention + 3 * wide + _distinct_inputs(load))
-    return statistics + norms + width * (attention + 3 * wide) + _adapter_inputs(load)
+    if load.method != "full":
+        return common + norms + width * 3 * wide + _adapter_inputs(load)
+    if load.trainer.masters and load.precision == "bf16":
+        # What flows between layers is fp32; each norm's weight needs what it multiplies, and q, k, v, gate
+        # and up each read a copy of their own.
+        return common + 2 * norms + width * (5 * hidden + 4 * wide)
+    return common + norms + width * (_NORMS * hidden + 3 * wide + _distinct_inputs(load))
+
+
+def _attention(load: Load) -> float:
+    """Queries, keys, values and the output; a copy of it for the next layer where rows are attended to
+    one by one."""
+    shape = load.shape
+    query, key_value = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    numbers = 2 * query + 2 * (query if load.trainer.repeats_keys else key_value)
+    if load.trainer.packs and not load.on_gpu:
+        return 4 * numbers + load.width * query
+    return load.width * numbers
 
 
 def kept_bytes(load: Load) -> float:
@@ -194,6 +214,8 @@ def working_bytes(load: Load) -> float:
     in_flight = 3 * wide * load.width * load.tokens
     again = layer_bytes(load) * load.tokens if load.checkpointing else 0.0
     largest = shape.hidden * shape.intermediate * load.width if load.method == "qlora" else 0.0
+    if load.method == "full" and load.trainer.masters and load.precision == "bf16":
+        largest = float(shape.parameters * load.width)  # the copies that are computed with, kept for a pass
     gathered = 0.0
     if load.sharded:  # this layer and the next one, which is fetched meanwhile
         layers = max(1, shape.layers)
@@ -231,9 +253,12 @@ def _adapter_inputs(load: Load) -> float:
     """What PEFT's adapters keep of one token in one layer: each its own copy of what it reads where
     dropout or a cast stands between, the dropout's mask, and the product of rank `rank`."""
     shape, width = load.shape, load.width
+    lean = load.trainer.lean and load.method == "lora"
     times = {name: shape.active_experts if name in _FEED_FORWARD else 1 for name in LINEARS}
     reads = sum(_linears(shape)[name][0] * times[name] for name in load.trainer.targets)
     small = sum(times[name] for name in load.trainer.targets) * load.rank * width
+    if lean:  # dropout is a factor in the precision of what it is for
+        return small + width * (_distinct_inputs(load) + (reads if load.dropout else 0))
     mask = 1 if load.on_gpu else 4  # a CPU keeps the mask as numbers
     if load.precision == "fp32" and not load.dropout:
         return small + 4 * _distinct_inputs(load)
@@ -247,11 +272,20 @@ def _embeddings(shape: ModelShape) -> int:
 def _weights(load: Load) -> tuple[float, float]:
     """Bytes of the weights, and of the constants that quantised ones need. Embeddings stay whole."""
     shape = load.shape
-    if load.method != "qlora":
+    if load.method == "full":
+        return float(shape.parameters * _trained_width(load)), 0.0
+    if load.method == "lora":
         return float(shape.parameters * load.width), 0.0
     whole = _embeddings(shape)
     packed = shape.parameters - whole
     return packed * _NF4_BYTES + whole * load.width, packed * _NF4_CONSTANTS
+
+
+def _trained_width(load: Load) -> int:
+    """Bytes of a number that is trained, its gradient and each of its moments alike."""
+    if load.method != "full":
+        return load.trainer.adapter_bytes
+    return 4 if load.trainer.masters else load.width
 
 
 def _process_bytes(load: Load) -> float:
