@@ -85,6 +85,9 @@ def _steps(
             checkpoints.save(reached, keep=body.get("keep_checkpoints", 2))
             saved_at = time.monotonic()
         if stop:
+            run.event(
+                "info", "stopped", f"asked to stop; the next start goes on after step {step}", step=step
+            )
             raise Interrupted
     return reached
 
@@ -157,6 +160,7 @@ def _step_in_memory(
     tokens = memory.smaller(run, largest, setup.pass_tokens)
     if setup.ranks.sharded:
         raise Again  # the other ranks wait in the middle of this pass
+    setup.objective.told()  # of the passes that did fit; their rows come again
     memory.release()
     setup = replace(setup, pass_tokens=tokens)
     return setup, take_step(setup, step, items)

@@ -14,13 +14,15 @@ from backends.local.run import ADJUSTED, Run, read_json, write_json
 from backends.local.tokens import Item
 from gateway.core.errors import BackendError
 
+_SHORT = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def is_short(error: BaseException) -> bool:
     """Whether an error says that there is not enough memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # torch has a class for a GPU's memory only; on a CPU its allocator's name is all there is.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # torch has a class for what its own allocator lacks on a GPU; of all else there are only names.
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in _SHORT)
 
 
 def tokens_of(part: Sequence[Item]) -> int:

@@ -20,7 +20,7 @@ from backends.local.ranks import Ranks
 from backends.local.run import Run, write_json
 from backends.local.tokens import Example
 from tests.local.conftest import Bench, rows, until
-from tests.local.test_resume import ROOT, lines, never, result, validated
+from tests.local.test_resume import METHODS, ROOT, lines, never, pairs, result, validated
 
 PLAIN = {"lora": {"rank": 4, "alpha": 8, "dropout": 0.0}, "checkpoint_every": 3}
 TWO = {**PLAIN, "processes": 2, "sharded": False}
@@ -58,16 +58,24 @@ def similar(one: bytes, other: bytes) -> None:
         torch.testing.assert_close(value, theirs[name], rtol=5e-3, atol=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "body", [pytest.param(TWO, id="whole"), pytest.param(PARTS, id="in parts", marks=pytest.mark.slow)]
+    "body",
+    [
+        pytest.param(TWO, id="whole"),
+        pytest.param(PARTS, id="in parts"),
+        pytest.param({**PARTS, **METHODS["full"]}, id="all weights in parts"),
+        pytest.param({**TWO, **METHODS["dpo"]}, id="preferences"),
+        pytest.param({**PARTS, **METHODS["dpo full"]}, id="preferences in parts"),
+    ],
 )
 def test_two_processes_learn_what_one_does(bench: Bench, body: dict[str, Any]) -> None:
     """Rows of a step that do not divide by two, fewer rows than processes, passes of unequal number."""
-    shape: dict[str, Any] = {"epochs": 1, "batch_size": 5}
-    small = {"micro_batch_tokens": 30}
-    alone = validated(bench, "alone", body={**PLAIN, **small}, **shape)
+    shape: dict[str, Any] = {"epochs": 1, "batch_size": 5, "data": pairs if "task" in body else rows}
+    body = {**body, "micro_batch_tokens": 30}
+    alone = validated(bench, "alone", body={**body, "processes": 1, "sharded": False}, **shape)
     train_alone(alone, never)
-    together = in_ranks(validated(bench, "together", body={**body, **small}, **shape))
+    together = in_ranks(validated(bench, "together", body=body, **shape))
     assert together.status.state == "succeeded", together.status
     close(together, alone)
     similar(result(together), result(alone))

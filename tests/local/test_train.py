@@ -133,3 +133,14 @@ def test_validation_loss_is_told_each_epoch(bench: Bench) -> None:
     losses = [event.data["loss"] for event in run.events() if event.kind == "validation"]
     assert len(losses) == 2
     assert losses[1] < losses[0]
+
+
+def test_every_step_tells_loss_rate_norm_speed_and_memory(bench: Bench) -> None:
+    run = bench.prepare(rows(8), "one", epochs=1)
+    train(run, _never)
+    told = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [line["step"] for line in told] == [1, 2]
+    for line in told:
+        assert line["steps"] == 2
+        assert all(line[name] > 0 for name in ("loss", "lr", "grad_norm", "tokens_per_s", "memory_gib"))
+        assert line["eta_s"] >= 0

@@ -234,6 +234,7 @@ sys.exit(train.main([sys.argv[1]]))
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_behind(bench: Bench) -> None:
     """The system refuses more than 70 kB in one file, half-way through the weights."""
     run = bench.prepare(rows(8), "small", body={"checkpoint_every": 1})
