@@ -13,7 +13,7 @@ comes from a signed bundle. Credentials are never read: each SDK's own chain fin
     [policy]
     sets = ["baseline", "hipaa"]            # shipped sets in force
     files = ["policies/*.cedar"]            # an organisation's own, relative to this file
-    determinations = ["signed/*.json"]      # what officers signed about datasets, beside those in the home folder
+    determinations = ["signed/*.json"]      # what officers signed about datasets, beside the home folder's
 
     [budgets]
     job_usd = 100                           # caps on the high estimate; all optional

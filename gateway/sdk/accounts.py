@@ -9,6 +9,7 @@ Who tells what:
     `finished`                  the end, with evaluation and artifacts
     `undeployed`                a deployment was ended
     `deleted`                   what was uploaded is gone at the provider, or could not be deleted
+    `looked`                    somebody asked for a scan by itself
     `determined`, `dismissed`   an officer signed a finding about a dataset
 """
 
@@ -17,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.gate import Action, Decision, GateRequest
 from gateway.core.job import Event, JobState, RemoteRef
 from gateway.core.plan import CandidateKey, ProviderFile
+from gateway.core.rows import ScanSummary
 from gateway.core.spec import canonical_sha256
 from gateway.egress import Sending
 from gateway.jobs.model import Job, attempt_of
@@ -36,6 +38,9 @@ from gateway.records import (
     training_result,
     upload,
 )
+
+if TYPE_CHECKING:
+    from gateway.privacy.ner import Ner
 
 Asked = tuple[GateRequest, Decision, Sending]
 
@@ -68,7 +73,7 @@ class Accounts:
         log: RecordLog,
         plan_of: Callable[[str], Mapping[str, Any]],
         *,
-        engine: Callable[[], str] = lambda: _scanner(),
+        engine: Callable[[], str] = lambda: scanner_name(None),
     ) -> None:
         self._log = log
         self._plan_of = plan_of
@@ -84,6 +89,22 @@ class Accounts:
         return self._log.append(
             "scan", [("data", data["hash"])], scan(data, engine=self._engine(), job_id=job_id)
         )
+
+    def looked(self, files: str, found: ScanSummary, ner: Ner | None) -> RecordRef:
+        """Record a scan that belongs to no job.
+
+        Args:
+            files: SHA-256 over the files as they lie, read as rows by nobody.
+        """
+        data = {
+            "hash": files,
+            "scanned": found.complete,
+            "rows": found.records,
+            "findings": found.findings,
+            "class": {"detected": str(found.detected) if found.complete else None},
+        }
+        body = scan(data, engine=scanner_name(ner), flagged=found.flagged)
+        return self._log.append("scan", [("files", files)], body)
 
     def decision(self, plan: Mapping[str, Any], job_id: str, *, requested_by: str | None = None) -> RecordRef:
         """Record a plan's verdicts and choice, before anything is dispatched."""
@@ -285,11 +306,12 @@ class Accounts:
         return found if known else self._log.of_job(job.id)
 
 
-def _scanner() -> str:
-    """Our version, and a hash over all that says what a scan finds."""
+def scanner_name(ner: Ner | None) -> str:
+    """Our version, and hashes over all that says what a scan finds: the rules, and the model beside them."""
     from gateway.privacy.cache import scanner_version
 
-    return f"tunegate {metadata.version('tunegate')}, rules {scanner_version()[:16]}"
+    model = f", model {ner.fingerprint[:16]}" if ner else ""
+    return f"tunegate {metadata.version('tunegate')}, rules {scanner_version()[:16]}{model}"
 
 
 def _subjects(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

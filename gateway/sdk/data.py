@@ -14,7 +14,7 @@ from gateway.core.rows import Finding, Row, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.sdk.planning import chosen_backends
 from gateway.sdk.profiling import models_of
-from gateway.sdk.scanning import InContext, beside, in_context, scanned, write_report
+from gateway.sdk.scanning import InContext, beside, in_context, recorded, scanned, write_report
 from gateway.sdk.scrubbing import as_used, is_spec, scrub
 
 if TYPE_CHECKING:
@@ -71,11 +71,14 @@ class Datasets:
         dataset = open_dataset(used.data, used.folder, task=used.task)
         reader = self._reader(ner)
         if on_finding is None:
-            return scanned(self._rooms, dataset, beside(spec), on_progress, reader), dataset.bytes
+            totals = scanned(self._rooms, dataset, beside(spec), on_progress, reader)
+            recorded(self._rooms, dataset, totals, reader)
+            return totals, dataset.bytes
         floor, outside = 0.0 if every else THRESHOLD, beside(spec)
         totals = scan_dataset(
             dataset, on_finding=on_finding, floor=floor, beside=outside, on_progress=on_progress, ner=reader
         )
+        recorded(self._rooms, dataset, totals, reader)
         return totals, dataset.bytes
 
     def _reader(self, ner: str | Path | None) -> Ner | None:

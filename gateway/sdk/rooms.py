@@ -139,6 +139,11 @@ class Rooms:
         """Whether there is a store to read: one that the settings name, or our own file."""
         return bool(self.settings.store) or (self.settings.home / "jobs.db").is_file()
 
+    @property
+    def has_account(self) -> bool:
+        """Whether anything was recorded here yet."""
+        return (self.settings.home / "records").is_dir()
+
     @cached_property
     def store(self) -> Store:
         from gateway.jobs.store import Store
@@ -185,9 +190,9 @@ class Rooms:
 
     @cached_property
     def accounts(self) -> Accounts:
-        from gateway.sdk.accounts import Accounts
+        from gateway.sdk.accounts import Accounts, scanner_name
 
-        return Accounts(self.log, self.store.plan)
+        return Accounts(self.log, self.store.plan, engine=lambda: scanner_name(self.ner))
 
     @cached_property
     def dispatch(self) -> Dispatch:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.rows import Finding, ScanSummary
-from gateway.core.spec import JobSpec
+from gateway.core.spec import JobSpec, canonical_sha256
 
 if TYPE_CHECKING:
     from gateway.data import Dataset, OnProgress, Record
@@ -106,7 +106,24 @@ def write_report(
         scanner=_scanner(scanner_version(), reader), made_at=rooms.clock(),
     )  # fmt: skip
     write_atomically(path, [text.encode()])
+    recorded(rooms, dataset, totals, reader)
     return totals
+
+
+def recorded(rooms: Rooms, dataset: Dataset, found: ScanSummary, ner: Ner | None) -> None:
+    """Record a scan that somebody asked for by itself, where there is an account: looking at a file makes
+    none, and no key.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    if not rooms.has_account:
+        return
+    from gateway.privacy.scrubbing import file_sha256
+
+    files = canonical_sha256({"sources": [file_sha256(source) for source in dataset.sources]})
+    dataset.check_unchanged()
+    rooms.accounts.looked(files, found, ner)
 
 
 def _scanner(rules: str, ner: Ner | None) -> str:

@@ -64,10 +64,13 @@ def still_determined(rooms: Rooms, data: Mapping[str, Any], on: date) -> DataCla
 
 
 def signed_documents(rooms: Rooms) -> dict[str, bytes]:
-    """What officers signed, by file name: the home folder's, and the trust bundle's."""
+    """What officers signed, by file name: the home folder's, those that the settings name, and the trust
+    bundle's."""
     folder = rooms.settings.home / REVIEWS_FOLDER
     return {
         **{path.name: path.read_bytes() for path in sorted(folder.glob("*.json"))},
+        # by their whole path: none takes the place of a later, stricter one of the same name
+        **{str(path): path.read_bytes() for path in rooms.settings.determination_files},
         **rooms.trust.determinations,
     }
 

@@ -142,6 +142,26 @@ def test_the_list_says_what_happened_in_order(officer: User) -> None:
     assert [kind for line in listed.splitlines() for kind in KINDS if f" {kind}" in line] == list(KINDS)
 
 
+def test_a_scan_by_itself_is_on_the_account_where_there_is_one(officer: User, tmp_path: Path) -> None:
+    officer.chats("data.jsonl", [("who?", f"Jane Austen, SSN 219-09-9999, {CANARY}")])
+    officer.spec()
+    before = _head(officer)
+    found = officer.json("data", "scan", "job.yaml")
+    assert _head(officer) != before
+    number = _head(officer).split(":")[0]
+    said = officer.tunegate("records", "show", number).stdout
+    assert '"flagged": 1' in said
+    assert f'"detected": "{found["class"]}"' in said
+    assert CANARY not in said
+    officer.tunegate("data", "scan", "job.yaml")
+    officer.tunegate("data", "scan", "job.yaml", "--report", "scan.html")
+    assert int(_head(officer).split(":")[0]) == int(number) + 2
+    officer.tunegate("records", "verify")
+    newcomer = User(officer.folder, tmp_path / "fresh")
+    newcomer.tunegate("data", "scan", "job.yaml")  # looking at a file makes no account, and no key
+    assert not newcomer.home.exists()
+
+
 def test_records_outlive_their_job(finished: Done, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(finished.user.home, home, ignore=shutil.ignore_patterns("*.lock"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -124,6 +125,24 @@ def test_a_changed_row_shuts_the_door_again_and_says_why(clinic: User) -> None:
     assert (data["class"]["effective"], verdicts) == ("phi", {"denied"})
     assert any("other data" in reason for reason in data["review"]["absent"])
     assert "other data" in " ".join(clinic.tunegate("plan", "job.yaml").stdout.split())
+
+
+def test_a_determination_may_lie_where_the_settings_say_and_hides_none_of_the_homes(clinic: User) -> None:
+    """As on a machine that runs jobs, to which an officer's file was brought."""
+    answers(clinic)
+    (signed,) = review(clinic)["files"]
+    (clinic.folder / "signed").mkdir()
+    brought = Path(signed).rename(clinic.folder / "signed" / Path(signed).name)
+    assert bedrock(clinic)[0]["class"]["effective"] == "phi"
+    settings = clinic.folder / "tunegate.toml"
+    settings.write_text(settings.read_text() + '[policy]\ndeterminations = ["signed/*.json"]\n')
+    assert bedrock(clinic)[0]["class"]["effective"] == "internal"
+    answers(clinic, leak=0)
+    (revoked,) = review(clinic, code=1)["files"]
+    Path(revoked).rename(Path(revoked).with_name(brought.name))
+    assert bedrock(clinic)[0]["class"]["effective"] == "phi"
+    shutil.rmtree(brought.parent)
+    assert "no signed determination matches" in clinic.tunegate("plan", "job.yaml", code=2).stderr
 
 
 def test_an_expired_or_altered_determination_is_none(clinic: User) -> None:
