@@ -147,6 +147,9 @@ class _Desk:
 
     def load(self, way: _Way) -> Load:
         lora, measured = self.spec.hyperparameters.lora, self.measured(way)
+        tokens = self.pass_tokens(way)
+        if measured and measured.exact and self.work(way).passes == measured.run:
+            tokens = min(tokens, measured.run.largest)
         precision = self.precision[0]
         if measured is not None and measured.exact:
             precision = "bf16" if measured.precision == "bf16" else "fp32"
@@ -156,7 +159,7 @@ class _Desk:
             precision,
             lora.rank,
             lora.dropout > 0,
-            self.pass_tokens(way),
+            tokens,
             way.checkpointing,
             bool(self.machine.gpu),
             trained_share=measured.trained_share if measured else TRAINED_SHARE,
@@ -179,6 +182,9 @@ class _Desk:
 
     def work(self, way: _Way) -> Work:
         data, measured = self.data, self.measured(way)
+        steps = math.ceil(data.rows / data.batch_size) * data.epochs
+        # Forward only, once over all rows: half of one epoch where the weights stay, a third where they move.
+        before = (1 / 3 if way.method == "full" else 1 / 2) / data.epochs if self.spec.task == "dpo" else 0.0
         made = passes(
             data.tokens.lengths,
             data.tokens.by_split.get("train", data.tokens.tokens),
@@ -189,8 +195,9 @@ class _Desk:
             trained_share=measured.trained_share if measured else TRAINED_SHARE,
             answers=self.answers,
         )
-        steps = math.ceil(data.rows / data.batch_size) * data.epochs
-        return Work(self.setting(way), made, steps, way.processes)
+        if measured and measured.of_this(made, steps):
+            made = measured.run
+        return Work(self.setting(way), made, steps, way.processes, before)
 
     def told(self, way: _Way) -> Fit:
         """The answer for one way."""

@@ -43,12 +43,18 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be computed: all passes of a run, and its optimizer steps; by so many processes."""
+    """What is to be computed: all passes of a run, and its optimizer steps; by so many processes.
+
+    Attributes:
+        before: share of the passes' time that goes by before the first step: for preferences, what the
+            base thinks of every row.
+    """
 
     setting: Setting
     passes: Passes
     steps: int
     processes: int = 1
+    before: float = 0.0
 
 
 def effort(setting: Setting, seen: Passes, steps: int) -> tuple[float, float, float, float]:
@@ -66,7 +72,9 @@ def seconds(work: Work, speed: Speed) -> float:
     per_unit = (speed.operation_s, speed.byte_s, speed.layer_s, speed.number_s)
     amounts = effort(work.setting, work.passes, work.steps)
     each = [amount * unit for amount, unit in zip(amounts, per_unit, strict=True)]
-    shared = sum(each[:3]) / work.processes  # the passes are shared out; every process steps for itself
+    shared = (
+        (1 + work.before) * sum(each[:3]) / work.processes
+    )  # the passes are shared out; every process steps for itself
     return shared + each[3] + speed.start_s
 
 

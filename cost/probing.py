@@ -19,10 +19,11 @@ from statistics import median
 from cost.hours import Speed, Work, effort, seconds
 from cost.memory import GIB, Load, parts_gib, passing_bytes
 from gateway.core.errors import SettingsError
-from gateway.core.probe import Probe, Setting, StepSeen
+from gateway.core.probe import Passes, Probe, Setting, StepSeen
 
 _LEAST_SPREAD = 0.05  # no probe of twenty steps says it closer than this
 _OTHER_SPREAD = 0.20  # what another setting's probe says of this one
+_SAME_JOB = 0.03  # how far a run's tokens, drawn from quantiles, may lie off those of the same rows
 _FEATURES = 4
 _WORTH = 0.98  # a further speed must take this much off what is unexplained
 
@@ -37,6 +38,7 @@ class Measured:
         busy: how many times longer a step took than it would have on an idle machine.
         slack: share that came on top of what one pass was counted to allocate.
         process_gib: of the process beside its model; None on a GPU, whose counter does not know it.
+        run: all passes of the run that was probed last, in so many steps.
     """
 
     at: datetime
@@ -49,6 +51,13 @@ class Measured:
     slack: float
     process_gib: float | None
     trained_share: float
+    run: Passes
+    run_steps: int
+
+    def of_this(self, made: Passes, steps: int) -> bool:
+        """Whether it was this very job that was probed, so that its passes are known and not drawn."""
+        same = abs(made.tokens / self.run.tokens - 1) < _SAME_JOB if self.run.tokens else False
+        return self.exact and steps == self.run_steps and same
 
     def speeds(self) -> tuple[Speed, Speed, Speed]:
         """Low, likely and high."""
@@ -139,6 +148,8 @@ def _of(probes: Sequence[Probe], *, exact: bool) -> Measured:
         slack=median(_slack(probe) for probe in used),
         process_gib=None if last.device != "cpu" else median(_process_gib(probe) for probe in used),
         trained_share=last.trained_share,
+        run=last.run,
+        run_steps=last.run_steps,
     )
 
 

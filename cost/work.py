@@ -1,7 +1,8 @@
 """What a run computes: its rows as passes through the network, and what a pass costs the machine.
 
 Rows become passes as the trainer makes them: shuffled, brought together by length, cut into steps, and
-each step into passes of at most so many tokens, padding included. A test holds it to the trainer's own.
+each step into passes of at most so many tokens, in which rows lie end to end without padding (a model
+that cannot be packed takes a little longer). A test holds it to the trainer's own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def passes(
     Args:
         lengths: quantiles of the rows' lengths, as in `TokenStats`.
         tokens: of the training rows, once: what the lengths are made to add up to.
-        pass_tokens: padding included, that go through at once.
+        pass_tokens: that may go through at once: chats × the longest of them.
         answers: chats that a row becomes: two for preferences, which stay together.
     """
     seen = min(rows, _MOST_ROWS)
@@ -76,8 +77,7 @@ def operations(setting: Setting, seen: Passes) -> float:
     query = shape.heads * shape.head_dim
     attention = (7 + 2 * again) * shape.layers * query * seen.squares  # causal: half of the square
     output = (6 if full else 4) * shape.vocabulary * shape.hidden * seen.trained
-    reference = 1 + (0.5 if setting.task == "dpo" else 0)  # once more forward, without gradients
-    return reference * (seen.tokens * (frozen * _layers(shape) + adapter) + attention + output)
+    return seen.tokens * (frozen * _layers(shape) + adapter) + attention + output
 
 
 def touched_bytes(setting: Setting, seen: Passes) -> float:
@@ -122,9 +122,9 @@ def _parts(lengths: Sequence[int], batch: int, most: int, answers: int) -> Itera
 
 
 def _pass(lengths: Sequence[int], trained_share: float, answers: int) -> Passes:
-    longest = max(1, max(lengths) // answers)
-    tokens = longest * len(lengths) * answers
-    return Passes(1, tokens, tokens * longest, round(sum(lengths) * trained_share), tokens)
+    tokens = sum(lengths)
+    squares = sum(length**2 for length in lengths) // answers
+    return Passes(1, tokens, squares, round(tokens * trained_share), tokens)
 
 
 def _quantile(quantiles: Sequence[int], share: float) -> float:

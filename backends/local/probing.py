@@ -8,6 +8,7 @@ differ in size, the largest among them, so that time and memory can be told for 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -87,13 +88,16 @@ def measure(run: Run, steps: int, began: float) -> Probe:
     for place in places[:WARM_UP]:
         take_step(setup, place + 1, plan[place])
     seen = [_timed(setup, place, plan[place], counted[place]) for place in places]
+    ended, worked = time.monotonic(), time.process_time()
+    _save(setup, run.folder / "unwanted")
+    ending_s = _since(ended, worked)
     return Probe(
         machine=machine(),
         at=datetime.now(UTC),
         model=run.config["body"]["model"]["name"],
         device=_device(),
         setting=_setting(setup, run.config["body"]),
-        start_s=round(ready_s, 2),
+        start_s=round(ready_s + ending_s, 2),
         idle_gib=idle,
         loaded_gib=loaded,
         peak_gib=memory.high_water_gib(),
@@ -103,13 +107,20 @@ def measure(run: Run, steps: int, began: float) -> Probe:
     )
 
 
-def _since(began: float) -> float:
+def _save(setup: Setup, folder: Path) -> None:
+    """As a run does at its end; thrown away."""
+    setup.network.save(folder)
+    setup.template.tokenizer.save_pretrained(str(folder))
+    shutil.rmtree(folder)
+
+
+def _since(began: float, worked: float = 0.0) -> float:
     """Seconds until now. What loads on a CPU computes on one thread, whose own time tells it whatever else
     the machine does; a GPU's start waits for disk and driver."""
     import torch
 
     clock = time.monotonic() - began
-    return clock if torch.cuda.is_available() else min(clock, time.process_time())
+    return clock if torch.cuda.is_available() else min(clock, time.process_time() - worked)
 
 
 def _timed(setup: Setup, place: int, items: Sequence[Item], passes: Passes) -> StepSeen:
@@ -129,14 +140,15 @@ def _timed(setup: Setup, place: int, items: Sequence[Item], passes: Passes) -> S
 
 def _passes(setup: Setup, items: Sequence[Item]) -> Passes:
     """What a step sends through the network, as the loop divides it."""
-    return added([_pass([chat.length for item in part for chat in item.chats], part)
-                  for part, _ in setup.passes(items)])  # fmt: skip
+    return added([_pass(part, packed=setup.network.packs) for part, _ in setup.passes(items)])
 
 
-def _pass(lengths: Sequence[int], part: Sequence[Item]) -> Passes:
-    longest = max(lengths)
-    tokens = len(lengths) * longest
-    return Passes(1, tokens, tokens * longest, sum(item.trained for item in part), tokens)
+def _pass(part: Sequence[Item], *, packed: bool) -> Passes:
+    lengths = [chat.length for item in part for chat in item.chats]
+    if not packed:
+        lengths = [max(lengths)] * len(lengths)
+    tokens, squares = sum(lengths), sum(length**2 for length in lengths)
+    return Passes(1, tokens, squares, sum(item.trained for item in part), tokens)
 
 
 def _setting(setup: Setup, body: Mapping[str, Any]) -> Setting:

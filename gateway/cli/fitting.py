@@ -25,8 +25,8 @@ def probed(console: Console, found: Mapping[str, Any]) -> None:
     lines = {
         "machine": found["machine"],
         "measured": f"{len(steps)} steps of {found['model']}, {how}, on {found['device']}",
-        "speed": f"{tokens / took:,.0f} tokens a second, padding included; "
-        f"{median(step['seconds'] for step in steps):.3g} s a step, first one after {found['start_s']:.0f} s",
+        "speed": f"{tokens / took:,.0f} tokens a second; {median(step['seconds'] for step in steps):.3g} s a "
+        f"step, and {found['start_s']:.0f} s around them",
         "memory": f"{found['peak_gib']:.2f} GiB at most; {found['idle_gib']:.2f} before the base was loaded",
     }
     for name, line in lines.items():

@@ -21,8 +21,8 @@ class Passes:
     """Forward-backward passes, added up.
 
     Attributes:
-        tokens: that went through, padding included.
-        squares: of the lengths of the rows in them, padding included: what attention grows with.
+        tokens: that went through, with padding where there is some.
+        squares: of the lengths of the rows in them, likewise: what attention grows with.
         trained: tokens that the loss was taken over.
         largest: tokens of the largest single pass.
     """
@@ -76,7 +76,7 @@ class Probe:
     Attributes:
         machine: what it was taken on, hardware and libraries: it says nothing about any other.
         device: `cpu`, or the GPU's name.
-        start_s: from the process's begin to its first step.
+        start_s: around the steps: from the process's begin to its first one, and saving what was trained.
         idle_gib: held before the base was loaded; `loaded_gib`: when it was, adapter and all.
         peak_gib: the most the process ever held.
         run: all passes that the whole run would make: every epoch over every row.

@@ -154,7 +154,7 @@ def test_rows_become_passes_as_the_trainer_makes_them() -> None:
     made = list[int]()
     for step in batches.steps(items, 1, 8, 17):
         for part in batches.passes(step, 1024):
-            made.append(len(part) * max(item.length for item in part))
+            made.append(sum(item.length for item in part))
     exact = sorted(drawn)
     lengths = tuple(
         exact[min(1199, int(share * 1200))] for share in (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)
@@ -178,4 +178,9 @@ def test_effort_grows_with_what_is_done() -> None:
     )
     full = replace(SETTING, method="full")
     assert effort(full, small, 1)[0] > effort(SETTING, small, 1)[0]
-    assert effort(replace(SETTING, task="dpo"), small, 1)[0] > effort(SETTING, small, 1)[0]
+
+
+def test_preferences_take_one_forward_pass_more() -> None:
+    work = Work(SETTING, one_pass(2048, 128), 1)
+    once = replace(SPEED, start_s=0.0, number_s=0.0)
+    assert seconds(replace(work, before=0.5), once) == pytest.approx(1.5 * seconds(work, once))
