@@ -23,7 +23,7 @@ def settings(dtype: Any, device: Any) -> dict[str, Any]:
         Unsupported: bitsandbytes is not installed, or has no kernels for this machine.
     """
     try:
-        with _nothing_fetched():
+        with nothing_fetched():
             import bitsandbytes as _  # noqa: F401  # pyright: ignore[reportMissingTypeStubs]
         from transformers import BitsAndBytesConfig
 
@@ -54,9 +54,9 @@ def settle(model: Any) -> Any:
 
 
 @contextmanager
-def _nothing_fetched() -> Generator[None]:
-    """bitsandbytes, when it is imported on such a CPU, would bring a compiled kernel from a hub, if the
-    package for that is installed. No code is fetched here; it has kernels of its own."""
+def nothing_fetched() -> Generator[None]:
+    """Around whatever imports bitsandbytes, as PEFT does: on such a CPU that would bring a compiled kernel
+    from a hub, if the package for that is installed. No code is fetched here; it has kernels of its own."""
     absent = object()
     before = sys.modules.get("kernels", absent)
     log = logging.getLogger("bitsandbytes")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.local import models
+from backends.local import four_bit, models
 from backends.local.environment import cpu_threads
 from backends.local.files import sha256_of
-from backends.local.quiet import hush_bitsandbytes, while_peft_wraps
+from backends.local.quiet import while_peft_wraps
 from backends.local.render import Template
 from backends.local.run import read_json
 from gateway.core.errors import BackendError, Unsupported
@@ -159,7 +159,6 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
 
     torch.set_num_threads(cpu_threads())
     disable_progress_bar()
-    hush_bitsandbytes()
     folder = models.ensure(weights.base, home)
     _refuse_changed_model(folder)
     template = Template.load(folder, weights.base)
@@ -171,33 +170,16 @@ def load(weights: Weights, home: Path, *, dtype: Any = None) -> Loaded:
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
-        **(_in_four_bits(dtype, device) if weights.four_bit else {}),
+        **(four_bit.settings(dtype, device) if weights.four_bit else {}),
     )
     shape = models.shape_of(models.text_config(folder))
     return Loaded(
-        (model if weights.four_bit else model.to(device)).eval(),
+        (four_bit.settle(model) if weights.four_bit else model.to(device)).eval(),
         template,
         models.revision(folder),
         shape.max_positions if shape else 2048,
         frozenset({template.stop_id, *_ends(model)}),
     )
-
-
-def _in_four_bits(dtype: Any, device: str) -> dict[str, Any]:
-    from transformers import BitsAndBytesConfig
-
-    try:
-        settings = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    except ImportError:
-        raise Unsupported(
-            "a base in 4 bits needs bitsandbytes", place="local", fix="pip install 'tunegate[local]'"
-        ) from None
-    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 def _ends(model: Any) -> tuple[int, ...]:
@@ -213,8 +195,10 @@ def _put_on(loaded: Loaded, adapter: Path, name: str) -> None:
         BackendError: it is damaged, or was trained on another base.
         Unsupported: its weights are in a pickle file.
     """
-    from peft import PeftModel
     from safetensors import SafetensorError
+
+    with four_bit.nothing_fetched():
+        from peft import PeftModel
 
     _refuse_unsound(adapter, loaded.revision)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,9 +14,3 @@ def while_peft_wraps() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         yield
-
-
-def hush_bitsandbytes() -> None:
-    """Before PEFT is imported, which imports it where it is installed: on a CPU it then warns that kernels
-    of somebody else's hub could not be fetched. They never are."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

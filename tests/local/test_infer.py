@@ -273,22 +273,30 @@ def test_a_whole_tuned_model_is_a_model_of_its_own_and_knows_its_base(
         LocalBackend(facts("local"), tmp_path).complete(tuned, CHATS, max_output_tokens=2)
 
 
-def test_a_qlora_adapter_is_asked_on_the_four_bit_base_it_was_trained_on(tmp_path: Path) -> None:
+def test_a_qlora_adapter_is_asked_on_the_four_bit_base_it_was_trained_on(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    base = make_base(tmp_path / "base", hidden=64)
     bench = Bench(LocalBackend(facts("local"), tmp_path / "home"), base, tmp_path)
-    run = bench.prepare(rows(), "run", epochs=1)
+    run = bench.prepare(rows(), "run", epochs=1, body={"method": "qlora"})
     train(run, lambda: False)
     adapter = run.folder / "adapter"
-    note = json.loads((adapter / "tunegate.json").read_text(encoding="utf-8"))
-    (adapter / "tunegate.json").write_text(
-        json.dumps({**note, "quantization": {"bits": 4}}), encoding="utf-8"
-    )
     shelf = loaded.Shelf(tmp_path / "home")
     for weights in (loaded.weights_of(adapter), loaded.untuned(adapter)):
         with shelf.using(weights) as held:
             kinds = {type(module).__name__ for module in held.model.modules()}
             assert "Linear4bit" in kinds
     assert len(shelf.held) == 1, "base and tuned stand on the same weights"
-    answer = bench.backend.complete(f"local:{adapter}", CHATS[:2], max_output_tokens=3)
-    assert all(each.output_tokens for each in answer)
+    tuned = f"local:{adapter}"
+    assert _texts(bench.backend, tuned) != _texts(bench.backend, bench.backend.untuned(tuned, str(base)))
+
+
+def test_a_full_run_is_asked_as_a_model_of_its_own(base: Path, tmp_path: Path) -> None:
+    bench = Bench(LocalBackend(facts("local"), tmp_path / "home"), base, tmp_path)
+    run = bench.prepare(rows(), "run", epochs=2, body={"method": "full", "learning_rate": 5e-3})
+    train(run, lambda: False)
+    called = {a.kind: a.callable_id for a in bench.backend.artifacts(RemoteRef("local", str(run.folder)))}[
+        "model"
+    ]
+    assert called is not None
+    before, after = _texts(bench.backend, bench.backend.untuned(called, "")), _texts(bench.backend, called)
+    assert before == _texts(bench.backend, str(base))
+    assert before != after
