@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ OnProgress = Callable[[int, int], None]
 KEY_FILE = "scrub-key"
 _KEY_BYTES = 32
 _STALE_S = 24 * 3600
+_KEPT_S = 30 * 24 * 3600
 _SPEC_SUFFIXES = (".yaml", ".yml")
 
 
@@ -30,7 +32,8 @@ def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = Non
     """The spec over the data that is really used: the scrubbed copy, where it asks for one.
 
     The copy is made once for each state of the source and of the scanner, under the home folder; a copy
-    that was changed there is made anew. The spec's other fields are not touched.
+    that was changed there is made anew, and one that nobody used for thirty days is removed. The spec's
+    other fields are not touched.
 
     Raises:
         DataError: the source cannot be read, or the copy cannot be written.
@@ -57,6 +60,8 @@ def as_used(rooms: Rooms, spec: JobSpec, *, on_progress: OnProgress | None = Non
     targets = {source.path: folder / _copy_name(at, source) for at, source in enumerate(dataset.sources)}
     if not all(_is_whole(path) for path in targets.values()):
         _make(folder, dataset, key, method, on_progress)
+    folder.touch()
+    _sweep(folder.parent)
     return _over(spec, dataset, targets)
 
 
@@ -202,7 +207,6 @@ def _make(folder: Path, dataset: Dataset, key: bytes, method: Method, on_progres
         raise DataError(text, place=str(folder), fix="free some space, and check the home folder") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        _sweep(folder.parent)
 
 
 def _part_of(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
@@ -210,10 +214,12 @@ def _part_of(on_progress: OnProgress | None, before: int, total: int) -> OnProgr
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed processes left half-made."""
-    for part in root.glob("*.part"):
-        if time.time() - part.stat().st_mtime > _STALE_S:
-            shutil.rmtree(part, ignore_errors=True)
+    """Remove what killed processes left half-made, and copies that are in use no more: they are of their
+    source's class still, and are made again when they are asked for."""
+    for each in root.iterdir():
+        with suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - each.stat().st_mtime > (_STALE_S if each.suffix == ".part" else _KEPT_S):
+                shutil.rmtree(each, ignore_errors=True)
 
 
 def _over(spec: JobSpec, dataset: Dataset, targets: dict[Path, Path]) -> JobSpec:

@@ -8,6 +8,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,20 @@ def test_a_shut_door_opens_once_an_officer_signed_for_the_scrubbed_data(clinic: 
     assert data["review"]["determination"]["officer"] == "alice"
     assert verdicts == {"allowed"}
     assert not rules
+
+
+def test_copies_that_nobody_uses_any_more_go(clinic: User) -> None:
+    bedrock(clinic)
+    (first,) = (clinic.home / "cache" / "scrubbed").iterdir()
+    month = time.time() - 31 * 24 * 3600
+    os.utime(first, (month, month))
+    bedrock(clinic)  # in use again: it stays
+    assert [each.name for each in first.parent.iterdir()] == [first.name]
+    os.utime(first, (month, month))
+    clinic.write("notes.jsonl", notes(25))
+    bedrock(clinic)
+    (second,) = first.parent.iterdir()
+    assert second.name != first.name
 
 
 def test_the_source_itself_stays_as_it_was(clinic: User) -> None:
