@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from cost.memory import Load, adapter_parameters, layer_bytes
 from gateway.core.facts import ModelShape
@@ -17,11 +18,12 @@ from gateway.core.probe import Passes, Setting, added
 
 QUANTILES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.99, 1.0)  # of `TokenStats.lengths`
 _BUCKET_STEPS = 16  # rows of so many steps are sorted by length together
-_MOST_ROWS = 4096  # looked at; more are taken to be like these
+_MOST_ROWS = 2048  # looked at; more are taken to be like these
 
 
+@lru_cache(maxsize=256)  # a plan asks the same for every machine
 def passes(
-    lengths: Sequence[int],
+    lengths: tuple[int, ...],
     tokens: int,
     *,
     rows: int,
