@@ -118,3 +118,17 @@ def test_what_cannot_be_merged_is_refused_with_the_reason(
     with pytest.raises(BackendError, match="damaged"):
         backend.merge(f"local:{damaged}", tmp_path / "out", card="")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_qlora_adapter_is_merged_into_the_bases_own_weights(base: Path, tmp_path: Path) -> None:
+    """Into the four bits it would be rounded away; so the model is not in four bits, and says where from."""
+    pytest.importorskip("bitsandbytes")
+    backend = LocalBackend(facts("local"), tmp_path / "home")
+    run = Bench(backend, base, tmp_path).prepare(rows(), "run", epochs=2, body={"method": "qlora"})
+    train(run, lambda: False)
+    merged = backend.merge(f"local:{run.folder / 'adapter'}", tmp_path / "merged", card="")
+    assert merged.deviation < 1e-5
+    assert merged.precision == "float32"
+    note = json.loads((merged.folder / "tunegate.json").read_text(encoding="utf-8"))
+    assert note["quantization"]
+    assert "quantization_config" not in json.loads((merged.folder / "config.json").read_bytes())

@@ -175,6 +175,29 @@ def test_the_general_questions_can_be_left_out(finished: Done) -> None:
     assert set(job.evaluate()["metrics"]["tuned"]) == {"exact_match"}
 
 
+@pytest.mark.slow
+def test_a_preference_job_is_measured_by_what_the_model_prefers(user: User, tiny: Path) -> None:
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"{number} the knee"}]},
+            "preferred_output": [{"role": "assistant", "content": "better"}],
+            "non_preferred_output": [{"role": "assistant", "content": "worse pain"}],
+        }
+        for number in range(40)
+    ]
+    user.write("data.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    text = (
+        "task: dpo\nhyperparameters: {epochs: 2, batch_size: 8, learning_rate: 1e-2}\n"
+        "evaluate: {metrics: [token_f1], max_output_tokens: 4, general: false}\nroute: {backends: [local]}\n"
+    )
+    shown = user.json("run", user.spec(text, model=str(tiny), test=0.3))
+    metrics = shown["metrics"]
+    assert metrics["tuned"]["preference"]["value"] == 1.0
+    assert metrics["tuned"]["preference"]["n"] == shown["evaluation"]["rows"]
+    assert set(metrics["tuned"]) == {"token_f1", "preference", "preference_per_token"}
+    assert "preference" in user.tunegate("jobs", "show", shown["id"]).stdout
+
+
 # -- managed ---------------------------------------------------------------------------------------
 
 
