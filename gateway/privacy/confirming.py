@@ -6,10 +6,8 @@ covers is never checked at all; one that turns out to be worth less goes back an
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
 from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
@@ -25,7 +23,7 @@ _WINDOW = 48  # bytes before a match in which context words count
 _SURE = 0.88  # the most that context makes of a look; a label before it says more
 _LINE_BREAK = 10
 _LEAST = 0.05
-_WORD = re.compile(rb"[a-z]+")
+_TO_WORDS = bytes(byte | 32 if chr(byte).isalpha() else 32 for byte in range(128)) + b" " * 128
 _ALL = (*NUMBERS, *RULES)
 _NO_RULE = len(_ALL)
 
@@ -71,9 +69,10 @@ class Joined:
         words = self._near.get(start)
         if words is None:
             at = self.at(start)
-            before = self.text[max(self.starts[at], start - _WINDOW) : start].lower()
-            words = _WORD.findall(self.fields.keys[at].words + before.replace(b"d.o.b", b"dob"))
-            self._near[start] = words
+            before = self.text[max(self.starts[at], start - _WINDOW) : start].translate(_TO_WORDS)
+            words = self._near[start] = (self.fields.keys[at].words + before).split()
+            if b"d o b" in before:
+                words.append(b"dob")
         return words
 
     def original(self, start: int, end: int) -> tuple[int, int, int]:
@@ -93,16 +92,16 @@ class Found(NamedTuple):
     confidence: float
 
 
-Look: TypeAlias = tuple[float, int, int, bool, int, str, float]
-"""A place where something may be: minus the most its confidence can be, minus its length, its rule (an index
-into `NUMBERS` and then `RULES`), whether it is checked, its start, its type, its confidence before check and
-context. Sorts by worth, then the longer first. A plain tuple, since dense text has thousands a megabyte."""
+Look: TypeAlias = tuple[int, float, int, int, str, float, bool]
+"""A place where something may be: its start, minus the most its confidence can be, its end, its rule (index
+into `NUMBERS` and then `RULES`), its type, its confidence before check and context, whether it is checked. A
+plain tuple, since dense text has thousands a megabyte."""
 
 
-def _worth(rule: Rule, *, piece: bool) -> tuple[float, float]:
-    """Minus the most a rule's match can be worth, and what it is worth before check and context."""
+def _worth(rule: Rule, *, piece: bool) -> tuple[float, float, str]:
+    """Minus the most a rule's match can be worth, what it is worth before check and context, and its type."""
     base = rule.confidence - (PIECE_LOSS if piece and rule.alone else 0.0)
-    return -_rounded(max(base, min(base + CONTEXT_GAIN, _SURE)) if rule.context else base), base
+    return -_rounded(max(base, min(base + CONTEXT_GAIN, _SURE)) if rule.context else base), base, rule.type
 
 
 def _rounded(confidence: float) -> float:
@@ -114,60 +113,110 @@ _WORTH = [(_worth(rule, piece=False), _worth(rule, piece=True)) for rule in _ALL
 
 def of_numbers(found: Iterable[Match]) -> list[Look]:
     """What `numbers.find` found."""
-    looks: list[Look] = []
-    for rule, start, end, piece in found:
-        bound, base = _WORTH[rule][piece]
-        looks.append((bound, start - end, rule, False, start, NUMBERS[rule].type, base))
-    return looks
+    return [
+        (start, bound, end, rule, kind, base, False)
+        for rule, start, end, piece in found
+        for bound, base, kind in (_WORTH[rule][piece],)
+    ]
 
 
 def of_rule(joined: Joined, number: int, spans: Iterable[tuple[int, int]]) -> list[Look]:
     """The matches of one of `RULES`."""
     looks: list[Look] = []
-    rule, judge, text = len(NUMBERS) + number, RULES[number], joined.text
+    rule, alone, text = len(NUMBERS) + number, RULES[number].alone, joined.text
+    bound, base, kind = _WORTH[rule][False]
     for start, end in spans:
         if text[end - 1] == _LINE_BREAK:  # perhaps the separator's, which is no part of the field
             end = min(end, joined.end(joined.at(start)))
-        if start < end:
-            bound, base = _WORTH[rule][judge.alone and is_piece(text, start, end)]
-            looks.append((bound, start - end, rule, False, start, judge.type, base))
+        if alone and is_piece(text, start, end):
+            looks.append((start, _WORTH[rule][True][0], end, rule, kind, _WORTH[rule][True][1], False))
+        elif start < end:
+            looks.append((start, bound, end, rule, kind, base, False))
     return looks
 
 
 def known(start: int, end: int, type_: str, confidence: float) -> Look:
     """What needs no confirming."""
-    return -confidence, start - end, _NO_RULE, True, start, type_, confidence
+    return start, -confidence, end, _NO_RULE, type_, confidence, True
 
 
-def confirm(joined: Joined, looks: list[Look], floor: float) -> list[Found]:
-    """The surest finding of each place, of at least `floor`, in the text's order; none overlap."""
-    heapify(looks)
+def confirm(joined: Joined, looks: list[Look], floor: float, *, exact: bool = True) -> list[Found]:
+    """The surest finding of each place, of at least `floor`, in the text's order; none overlap.
+
+    Args:
+        exact: confidences are told. Without, one may be told as less than it is, and costs less to find;
+            what is found, and whether it reaches `floor`, is the same.
+    """
+    looks.sort()
     kept: list[Found] = []
-    while looks:
-        bound, length, rule, checked, start, kind, base = heappop(looks)
-        if -bound < floor:
-            break
-        end, place = start - length, bisect_left(kept, (start,))
-        if (place and kept[place - 1][1] > start) or (place < len(kept) and kept[place][0] < end):
-            continue
-        if not checked:
-            confidence = _confidence(joined, _ALL[rule], base, start, end, floor)
-            if confidence < -bound:
-                if confidence >= floor:
-                    heappush(looks, (-confidence, length, rule, True, start, kind, base))
+    at, count = 0, len(looks)
+    while at < count:
+        first, begin = looks[at], at
+        end, at = first[2], at + 1
+        while at < count and looks[at][0] < end:  # what overlaps decides among itself
+            if looks[at][2] > end:
+                end = looks[at][2]
+            at += 1
+        if at - begin == 1:
+            start, bound, end, rule, kind, base, checked = first
+            if -bound < floor:
                 continue
-        kept.insert(place, Found(start, end, kind, -bound))
+            confidence = (
+                -bound if checked else _confidence(joined, rule, base, start, end, floor, exact=exact)
+            )
+            if confidence >= floor:
+                kept.append(Found(start, end, kind, confidence))
+        else:
+            kept += _surest(joined, looks[begin:at], floor, exact=exact)
     return kept
 
 
-def _confidence(joined: Joined, rule: Rule, base: float, start: int, end: int, floor: float) -> float:
-    text, confidence = joined.text, base
-    if rule.type == "name" and people.eponym(text, end):
+_ByWorth: TypeAlias = tuple[float, int, int, bool, int, int, str, float]
+
+
+def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> list[Found]:
+    """What stays of looks that overlap: taken by the most they can be worth, then the longer first."""
+    waiting: list[_ByWorth] = [
+        (bound, start - end, rule, checked, start, end, kind, base)
+        for start, bound, end, rule, kind, base, checked in looks
+        if -bound >= floor
+    ]
+    waiting.sort()
+    kept: list[Found] = []
+    at = 0
+    while at < len(waiting):
+        bound, length, rule, checked, start, end, kind, base = waiting[at]
+        at += 1
+        if any(each.start < end and start < each.end for each in kept):
+            continue
+        if not checked:
+            # Where no other look could be surer than this one without its context, nobody asks for that.
+            settled = not exact and (at == len(waiting) or base >= -waiting[at][0])
+            confidence = _confidence(joined, rule, base, start, end, floor, exact=not settled)
+            if confidence < (base if settled else -bound):
+                if confidence >= floor:
+                    insort(waiting, (-confidence, length, rule, True, start, end, kind, base), lo=at)
+                continue
+            bound = -confidence
+        kept.append(Found(start, end, kind, -bound))
+    kept.sort()
+    return kept
+
+
+def _confidence(
+    joined: Joined, rule: int, base: float, start: int, end: int, floor: float, *, exact: bool
+) -> float:
+    """How sure a look is once it is checked; without `exact`, context is looked up only where it decides."""
+    text, judge, confidence = joined.text, _ALL[rule], base
+    if judge.type == "name" and people.eponym(text, end):
         return -1.0
-    near = rule.context is not None and not rule.context.isdisjoint(joined.near(start))
+    context = judge.context
+    if not exact and base >= floor and (judge.check is None or judge.check(text[start:end])):
+        return base
+    near = context is not None and not context.isdisjoint(joined.near(start))
     if base < floor and not near:
         return base  # too little whatever a check says
-    if rule.check is not None and not rule.check(text[start:end]):
+    if judge.check is not None and not judge.check(text[start:end]):
         confidence -= CHECK_LOSS
     if near and confidence < _SURE:
         confidence = min(confidence + CONTEXT_GAIN, _SURE)

@@ -16,6 +16,7 @@ import re2
 
 _MEMORY_BYTES = 32 << 20  # of states kept; as fast as with eight times that, and half of it is not
 _NOWHERE = (-1, -1)
+CANARY_BYTES = 26
 
 
 class Silent(Exception):
@@ -35,6 +36,10 @@ class Pattern:
         self._match: Any = compiled._regexp.Match
         self._group = 1 if compiled.groups else 0
         self._anchor: Any = cast("Any", re2)._re2.RE2.Anchor.UNANCHORED
+
+    def occurs(self, text: bytes) -> bool:
+        """Whether there is any match."""
+        return self._match(self._anchor, text, 0, len(text))[0] != _NOWHERE
 
     def spans(self, text: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """(start, end) of every match, in order."""
@@ -56,7 +61,9 @@ class Engine:
 
     def __init__(self, patterns: Sequence[str], words: Iterable[bytes] = ()) -> None:
         # Consonants that no rule can take for anything; drawn anew, so that no data can hold it on purpose.
-        canary = "\x1e" + "".join(secrets.choice("bcdfghjklmnpqrstvwxz") for _ in range(24)) + "\x1e"
+        canary = (
+            "\x1e" + "".join(secrets.choice("bcdfghjklmnpqrstvwxz") for _ in range(CANARY_BYTES - 2)) + "\x1e"
+        )
         self.tail = canary.encode()
         options = re2.Options()
         options.max_mem = _MEMORY_BYTES

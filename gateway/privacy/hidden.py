@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.privacy import columns
 from gateway.privacy.confirming import Joined
-from gateway.privacy.encodings import BACKWARDS, TRIGGERS, closed_up, unescaped, unpacked
-from gateway.privacy.engine import Pattern
+from gateway.privacy.encodings import BACKWARDS, NEARLY, TRIGGERS, closed_up, unescaped, unpacked
+from gateway.privacy.engine import CANARY_BYTES, Engine, Pattern
 from gateway.privacy.fields import Texts
 from gateway.privacy.views import View, reversed_view
 
@@ -17,6 +18,8 @@ DEEPEST = 6
 """Layers that are taken off; what has more is unknown."""
 OPAQUE, RIDDLE = 0.85, 0.55
 _ESCAPES, _BLOBS, _SPACED, _BACKWARDS = range(len(TRIGGERS))
+IN_TEXT = len(TRIGGERS)
+"""Number of the trigger for JSON within a text."""
 _GROWTH, _ROOM = 4, 1 << 16
 
 
@@ -86,6 +89,23 @@ def _views(joined: Joined, at: int, part: str, triggered: Collection[int], found
     if at in joined.turned or (_BACKWARDS in triggered and _backwards().spans(part.encode("ascii"))):
         views.append(reversed_view(part))
     return [view for view in views if view is not None]
+
+
+def triggered(text: bytes) -> Collection[int]:
+    """Which triggers match somewhere in a text that ends with the canary of another engine.
+
+    Raises:
+        Silent: the engine did not look.
+    """
+    nearly, using = _engines()
+    if not nearly.occurs(text[:-CANARY_BYTES]):
+        return ()
+    return using.which(text[:-CANARY_BYTES] + using.tail)
+
+
+@lru_cache(maxsize=1)
+def _engines() -> tuple[Pattern, Engine]:
+    return Pattern(f"(?:{NEARLY})"), Engine([*TRIGGERS, columns.IN_TEXT])
 
 
 @lru_cache(maxsize=1)

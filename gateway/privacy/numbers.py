@@ -49,10 +49,14 @@ NUMBERS: tuple[Rule, ...] = (
 
 _TO_SHAPE = bytes.maketrans(b"123456789", b"000000000")
 # A number with all that may belong to it: separators, an extension, the time after a date.
-_NUMBER = re.compile(rb"0(?:[-0()+./: ]|,? ?(?:[xX]|[eE]xt(?:\.|ension)?) ?(?=0)|T(?=00:)|Z\b)*")
-_SEPARATORS = b" -./:+(,"
+_NUMBER = re.compile(rb"0(?:[-0()+./: ]|,? ?(?:[xX]|[eE]xt(?:\.|ension)?) ?(?=0)|T(?=00:)|Z\b){4,}")
+WORTH_A_LOOK = r"\d(?:[-\d()+./: ]|,? ?(?:[xX]|[eE]xt)|T){3,}\d"
+"""What a text has where any of these rules can match: none is shorter."""
+_SEPARATORS, _OPENING = b" -./:+(,", b"(+"
 _DIGITS_NAMED = re.compile(r"\{[^}]*\}|\\d|\[[0-9-]+\]|[0-9]")
 _REMEMBERED_BYTES = 96
+# What stands beside a number, as far as a pattern's `\b` sees it. The byte before a text is its last: no letter.
+_EDGE = [b"a" if chr(byte).isalnum() or chr(byte) == "_" else b" " for byte in range(128)] + [b" "] * 128
 
 
 Match: TypeAlias = tuple[int, int, int, bool]
@@ -60,24 +64,21 @@ Match: TypeAlias = tuple[int, int, int, bool]
 
 
 def find(text: bytes) -> list[Match]:
-    """Every match of the number rules."""
+    """Every match of the number rules, in a text that does not end with a digit or a letter."""
     found: list[Match] = []
     shapes = text.translate(_TO_SHAPE)
-    at = shapes.find(b"0")
-    while at >= 0:
-        match = _NUMBER.match(shapes, at)
-        stop = match.end() if match else at + 1
-        start = at
-        while start and at - start < 2 and shapes[start - 1] in b"(+":
+    for match in _NUMBER.finditer(shapes):
+        start = match.start()
+        while shapes[start - 1] in _OPENING and start > match.start() - 2:
             start -= 1
-        shape = shapes[start:stop].rstrip(_SEPARATORS)
-        shape = _edge(shapes[start - 1 : start]) + shape + _edge(shapes[start + len(shape) : stop + 1][:1])
-        for rule, begin, end, piece in (_looks if len(shape) <= _REMEMBERED_BYTES else _looks_at)(shape):
+        shape = shapes[start : match.end()].rstrip(_SEPARATORS)
+        end = start + len(shape)
+        framed = _EDGE[shapes[start - 1]] + shape + _EDGE[shapes[end]]
+        for rule, begin, stop, piece in (_looks if len(shape) <= _REMEMBERED_BYTES else _looks_at)(framed):
             if rule in _EXACT:
-                found.extend(_exactly(rule, text, start + begin, start + end, piece=piece))
+                found.extend(_exactly(rule, text, start + begin, start + stop, piece=piece))
             else:
-                found.append((rule, start + begin, start + end, piece))
-        at = shapes.find(b"0", stop)
+                found.append((rule, start + begin, start + stop, piece))
     return found
 
 
@@ -85,11 +86,6 @@ def _exactly(rule: int, text: bytes, start: int, end: int, *, piece: bool) -> It
     """The match again, on the digits themselves."""
     for begin, stop in _EXACT[rule].spans(text, start, end):
         yield rule, begin, stop, piece or (begin, stop) != (start, end)
-
-
-def _edge(neighbour: bytes) -> bytes:
-    """What stands beside a number, as far as a pattern's `\\b` sees it."""
-    return b"a" if neighbour.isalpha() or neighbour == b"_" else b" "
 
 
 def _looks_at(shape: bytes) -> tuple[Match, ...]:

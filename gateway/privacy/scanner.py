@@ -17,9 +17,8 @@ from gateway.core.rows import Finding, ScanSummary
 from gateway.data import Record
 from gateway.privacy import hidden, numbers, people
 from gateway.privacy.classes import THRESHOLD, class_of
-from gateway.privacy.columns import IN_TEXT, fits_key, pairs
+from gateway.privacy.columns import fits_key, pairs
 from gateway.privacy.confirming import SEPARATOR, Found, Joined, Look, confirm, known, of_numbers, of_rule
-from gateway.privacy.encodings import TRIGGERS
 from gateway.privacy.engine import Engine, Silent
 from gateway.privacy.fields import Texts, path, texts_of
 from gateway.privacy.folding import fold, is_plain, is_turned
@@ -29,8 +28,7 @@ from gateway.privacy.rules import RULES
 
 _HEALTH_FROM = len(RULES)
 _CAPITALISED = _HEALTH_FROM + len(HEALTH)
-_HIDDEN_FROM = _CAPITALISED + 1
-_IN_TEXT = _HIDDEN_FROM + len(TRIGGERS)
+_NUMBERS = _CAPITALISED + 1
 _AT_ONCE = 32
 _BACKWARDS = 0.6
 _STRONG = frozenset(_HEALTH_FROM + at for at, weight in enumerate(WEIGHTS) if weight >= ENOUGH)
@@ -39,9 +37,8 @@ _STRONG = frozenset(_HEALTH_FROM + at for at, weight in enumerate(WEIGHTS) if we
 @lru_cache(maxsize=1)
 def engine() -> Engine:
     """The engine over all rules, the health vocabulary and the names, made once."""
-    return Engine(
-        [*(rule.pattern for rule in RULES), *HEALTH, "[A-Z][A-Za-z]", *TRIGGERS, IN_TEXT], people.spelled()
-    )
+    rules = (rule.pattern for rule in RULES)
+    return Engine([*rules, *HEALTH, "[A-Z][A-Za-z]", numbers.WORTH_A_LOOK], people.spelled())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ class Scanner:
             return
         joined = _join(texts_of(raw))
         try:
-            found, health = _scan(joined, self._lowest)
+            found, health = _scan(joined, self._lowest, exact=self._on_finding is not None)
         except Silent:
             self._complete = False
             return
@@ -216,12 +213,13 @@ def _join(fields: Texts) -> Joined:
 
 
 def _scan(
-    joined: Joined, floor: float, layer: int = 0, seen: set[str] | None = None
+    joined: Joined, floor: float, layer: int = 0, seen: set[str] | None = None, *, exact: bool = True
 ) -> tuple[list[Found], bool]:
     """What the joined text holds, and whether it has health content.
 
     Args:
         layer: how many encodings have been taken off; `seen` are the texts read so far.
+        exact: as in `confirm`.
 
     Raises:
         Silent: the engine did not look.
@@ -231,7 +229,7 @@ def _scan(
     rules = [number for number in present if number < _HEALTH_FROM]
     words_of_health = [number for number in present if _HEALTH_FROM <= number < _CAPITALISED]
     health = len(words_of_health) >= ENOUGH or not _STRONG.isdisjoint(words_of_health)
-    looks = of_numbers(numbers.find(text))
+    looks = of_numbers(numbers.find(text)) if _NUMBERS in present else []
     for number in rules:
         looks += of_rule(joined, number, using.matches(number, text))
     words, capitals = using.words(text), _CAPITALISED in present
@@ -240,14 +238,14 @@ def _scan(
         looks += [known(start, end, "name", confidence) for start, end, confidence in named]
     if joined.fields.known or joined.fields.told:
         looks += _by_key(joined)
-    if _IN_TEXT in present:
+    triggered = hidden.triggered(text)
+    if hidden.IN_TEXT in triggered:
         looks += [known(*each) for each in pairs(text)]
-    triggered = {number - _HIDDEN_FROM for number in present if _HIDDEN_FROM <= number < _IN_TEXT}
     if triggered or joined.turned:
         more, ill = _below(joined, triggered, floor, layer, set() if seen is None else seen)
         looks += more
         health |= ill
-    return confirm(joined, looks, floor) if looks else [], health
+    return confirm(joined, looks, floor, exact=exact) if looks else [], health
 
 
 def _below(
