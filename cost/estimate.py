@@ -82,6 +82,8 @@ def estimate(
 def _managed(sheet: _Sheet, usage: Usage, serving: Serving | None) -> None:
     if usage.train_tokens is None:
         sheet.unknown("training", "the tokens of this data are not counted for this model")
+    elif usage.train_tokens == 0:
+        sheet.unknown("training", "there is no token to train on")
     elif usage.epochs is None:
         sheet.unknown("training", "how many epochs will be billed is not known: set hyperparameters.epochs")
     else:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from itertools import combinations
 
-from cost.entered import Entered
+from cost.entered import OWN, Entered, Override
 from gateway.core.errors import SettingsError
 from gateway.core.facts import Confidence, Facts, PriceItem, PriceLine
 
@@ -52,7 +53,7 @@ class PriceBook:
 
     Raises:
         SettingsError: two lines of the same standing give different prices for one and the same
-            item, model, region, offer and day.
+            item, model, region, offer and day; or an entered one is for what nobody offers.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class PriceBook:
         for lines in (self._shipped, self._entered, self._live):
             for (backend, item), group in lines.items():
                 _refuse_overlaps(backend, item, group)
+        for override in entered.overrides:
+            _refuse_unknown(override, facts)
         self._known: dict[tuple[str, PriceItem, str, date], tuple[tuple[PriceLine, Quote], ...]] = {}
 
     def line(
@@ -176,6 +179,35 @@ def _refuse_overlaps(backend: str, item: str, lines: Sequence[PriceLine]) -> Non
                 fix="give them effective dates that do not overlap, or name the models, regions and "
                 "offers of each",
             )
+
+
+def _refuse_unknown(override: Override, facts: Mapping[str, Facts]) -> None:
+    """A price for a backend, model, region or offer that is spelled as nothing is would never hold."""
+    line, of = override.line, facts.get(override.backend)
+    if override.backend == OWN:
+        return
+    if of is None:
+        raise _no_such("backend", override.backend, facts, line)
+    if not of.models:  # they are stated elsewhere
+        return
+    known = (
+        ("model", line.models, {model.name for model in of.models}),
+        ("region", line.regions, {region for model in of.models for region in model.regions}),
+        ("offer", line.offers, {offer.name for offer in of.offers}),
+    )
+    for what, named, there in known:
+        for name in named:
+            if name != "*" and name not in there:
+                raise _no_such(what, name, there, line)
+
+
+def _no_such(what: str, name: str, there: Iterable[str], line: PriceLine) -> SettingsError:
+    near = get_close_matches(name, sorted(there), n=1)
+    return SettingsError(
+        f"a price is entered for the {what} {name!r}, which there is not",
+        place=line.source.url,
+        fix=f"did you mean {near[0]}?" if near else f"the {what}s are {', '.join(sorted(there))}",
+    )
 
 
 def _overlap(one: PriceLine, other: PriceLine) -> bool:
