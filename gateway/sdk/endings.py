@@ -71,6 +71,24 @@ def training_estimate(rooms: Rooms, job: Job) -> Mapping[str, str] | None:
     return _candidate(rooms, job).get("estimate", {}).get("training_usd")
 
 
+def training_time(rooms: Rooms, job: Job) -> dict[str, Any] | None:
+    """How long a job trained on a machine of ours, in seconds, beside what was planned; None while it
+    trains, and where somebody else's machine did. On GPUs their seconds are told too: of all of them."""
+    candidate = _candidate(rooms, job)
+    planned: Mapping[str, str] | None = candidate.get("duration_h")
+    local = rooms.facts[job.backend].kind == "local" if job.backend in rooms.facts else False
+    if not local or job.started_at is None or job.ended_at is None:
+        return None
+    seconds = (job.ended_at - job.started_at).total_seconds()
+    processes = candidate.get("choices", {}).get("processes", {}).get("value", 1)
+    on_gpu = any(machine.gpu for machine in rooms.backend(job.backend).machines())
+    return {
+        "actual_s": round(seconds, 1),
+        "planned_s": planned and {case: round(float(hours) * 3600, 1) for case, hours in planned.items()},
+        "gpu_s": round(seconds * processes, 1) if on_gpu else None,
+    }
+
+
 def _lines(rooms: Rooms, job: Job) -> list[Mapping[str, Any]]:
     lines = _candidate(rooms, job).get("estimate", {}).get("lines", [])
     return [line for line in lines if line["unit"] == "1M tokens"]

@@ -16,7 +16,7 @@ from gateway.core.job import Artifact, Event, JobState, Progress, RemoteRef
 from gateway.core.plan import CandidateKey
 from gateway.jobs.model import Job
 from gateway.sdk import deployments
-from gateway.sdk.endings import failure, purge, training_estimate
+from gateway.sdk.endings import failure, purge, training_estimate, training_time
 from gateway.sdk.sandbox import rehearsed_at
 from gateway.sdk.tuned import TunedModel
 
@@ -161,6 +161,12 @@ class JobHandle(TunedModel):
     def training_estimate(self) -> Mapping[str, str] | None:
         """{low, likely, high} in USD of the training alone, as planned; None where it was not priced."""
         return training_estimate(self._rooms, self._job)
+
+    @property
+    def training_time(self) -> Mapping[str, Any] | None:
+        """Seconds it trained on a machine of ours (`actual_s`, and `gpu_s` over all its GPUs) beside those
+        planned (`planned_s`: low, likely, high); None where it did not."""
+        return training_time(self._rooms, self._job)
 
     @property
     def idle_price(self) -> deployments.IdlePrice:
@@ -324,6 +330,7 @@ class JobHandle(TunedModel):
             "awaiting": list(self.awaiting),
             "approvals": [each.to_json() for each in self.approvals()],
             "rehearsal": self.rehearsal,
+            "training_time": self.training_time,
             "deployments": self._deployments,
         }
 

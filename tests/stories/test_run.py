@@ -273,3 +273,12 @@ def test_training_rows_that_are_all_too_long_end_the_job_as_the_datas_failure(us
     hinted = user.tunegate("jobs", "show", shown["id"]).stderr
     assert f"tunegate jobs events {shown['id']}" in hinted
     assert f"tunegate jobs resume {shown['id']}" in hinted
+
+
+def test_how_long_training_took_stands_beside_what_was_planned(finished: Done) -> None:
+    took = finished.shown["training_time"]
+    assert took["actual_s"] > 0
+    assert took["planned_s"]["low"] <= took["planned_s"]["likely"] <= took["planned_s"]["high"]
+    text = finished.user.tunegate("jobs", "show", finished.shown["id"]).stdout
+    assert "training took " in text
+    assert "(planned " in text
