@@ -200,9 +200,8 @@ class Dispatch:
         write_atomically(job.folder / "model-card.md", [card])
         for name, envelope in self._rooms.accounts.envelopes(job).items():
             write_atomically(job.folder / "records" / name, [envelope])
-        for artifact in job.artifacts or ():
-            if artifact.kind in TUNED:
-                write_atomically(Path(artifact.uri) / "README.md", [card])
+        for folder in _tuned_here(job):
+            write_atomically(folder / "README.md", [card])
 
 
 def _as_used(job: Job) -> dict[str, Any]:
@@ -217,11 +216,16 @@ def _as_used(job: Job) -> dict[str, Any]:
 
 def _base_revision(job: Job) -> str | None:
     """What names exactly the weights the tuning began from, where the backend left word of it."""
-    for artifact in job.artifacts or ():
-        note = Path(artifact.uri) / "tunegate.json"
-        if artifact.kind in TUNED and note.is_file():
+    for folder in _tuned_here(job):
+        if (note := folder / "tunegate.json").is_file():
             return json.loads(note.read_bytes()).get("base")
     return None
+
+
+def _tuned_here(job: Job) -> list[Path]:
+    """Folders of what was trained on this machine. A managed backend's names are no paths."""
+    folders = [Path(artifact.uri) for artifact in job.artifacts or () if artifact.kind in TUNED]
+    return [folder for folder in folders if folder.is_relative_to(job.folder)]
 
 
 def spec_of(job: Job) -> JobSpec:
