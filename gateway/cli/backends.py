@@ -64,7 +64,7 @@ def doctor(
     else:
         columns = ("backend", "check", "state", "fix")
         views.table(out, columns, ([row[column] for column in columns] for row in _told_once(rows)))
-    raise typer.Exit(1 if any(row["state"] == "missing" for row in rows) else 0)
+    raise typer.Exit(1 if any(row["state"] in ("missing", "broken") for row in rows) else 0)
 
 
 def _told_once(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -96,6 +96,7 @@ def _say(box: Sandbox) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
     hint("set these where you run `tunegate`, or run one command in it: `tunegate sandbox -- COMMAND`")
+    hint("what plans there still ask for, agreements too: `tunegate backends doctor BACKEND`")
     hint("Ctrl-C ends it")
 
 

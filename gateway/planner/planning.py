@@ -332,11 +332,14 @@ def _nothing_there(
     else:
         near = " or ".join(filter(None, (_nearest(model, [backend]) for model in models)))
         meant = f"perhaps {near} is meant; " if near else ""
+        offers = f"see what it offers: `tunegate backends facts {name}`"
+        if not backend.facts.models and "models" in backend.options.model_fields:
+            offers = f"say which models it tunes: `options.{name}.models`"
         reason = Reason(
             Verdict.UNSUPPORTED,
             "model_not_offered",
             f"{backend.facts.title} does not offer {asked} for tuning",
-            fix=f"{meant}see what it offers: `tunegate backends facts {name}`",
+            fix=f"{meant}{offers}",
         )
     key = CandidateKey(name, asked, "", "")
     return Candidate(

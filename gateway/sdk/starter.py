@@ -79,7 +79,7 @@ data:
   # system: You are …                  # for rows that bring no system prompt
   test: 0.15                           # held out, never trained on
   # group_by: patient_id               # rows of one group never straddle a split
-  class: {self.data_class}                           # a floor; a scan can raise it, never lower it
+{f"  class: {self.data_class}":<39}# a floor; a scan can raise it, never lower it
 evaluate: {{metrics: [exact_match, token_f1, rouge_l]}}
 route: {{objective: cheapest, budget_usd: 50}}
 # serving: {{input_tokens_per_month: 1_000_000, output_tokens_per_month: 200_000, months: 12}}

@@ -169,6 +169,22 @@ def test_prices_and_facts_have_source_age_and_confidence(user: User) -> None:
     assert "bedrock" in user.tunegate("backends", "facts", "bedrock").stdout
 
 
+def test_a_server_of_ones_own_is_told_where_its_models_are_stated(user: User) -> None:
+    user.chats("data.jsonl", easy_rows(12))
+    user.spec("route: {backends: [compatible]}\n", model="foo")
+    (candidate,) = user.json("plan", "job.yaml")["candidates"]
+    assert "options.compatible.models" in candidate["reasons"][0]["fix"]
+
+
+@pytest.mark.parametrize("data_class", ["phi", "internal", "confidential"])
+def test_a_starters_remarks_stand_below_each_other(user: User, data_class: str) -> None:
+    user.chats("data.jsonl", easy_rows(12))
+    user.tunegate("init", "--data", "data.jsonl", "--class", data_class)
+    lines = (user.folder / "job.yaml").read_text().splitlines()
+    remarks = [line.rindex("# ") for line in lines if line.startswith("  ") and "# " in line[4:]]
+    assert (len(remarks), len(set(remarks))) == (4, 1)
+
+
 def test_the_version_is_asked_for_alone(user: User) -> None:
     assert user.tunegate("--version").stdout.startswith("tunegate 0.")
 

@@ -138,6 +138,7 @@ def test_an_unsigned_bundle_denies(user: User, spec: Path, officer: Path) -> Non
     assert "is not an envelope" in user.tunegate("policy", "check", code=1).stdout
     rows = {row["check"]: row["state"] for row in user.json("backends", "doctor", code=1)}
     assert rows["trust bundle"] == "broken"
+    assert user.json("policy", "trust", code=1)["trust"] == "broken"
 
 
 def test_any_altered_byte_denies(user: User, spec: Path, officer: Path) -> None:
