@@ -56,8 +56,11 @@ def box(user: User, tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
 
 def test_a_managed_job_from_plan_to_record(user: User, box: Callable[..., Sandbox]) -> None:
     made = box()
-    shown = user.json("run", _spec(user), "--yes")
+    spec = _spec(user)
+    there = set(user.folder.rglob("*"))
+    shown = user.json("run", spec, "--yes")
     assert (shown["state"], shown["evaluation"]["status"]) == ("succeeded", "done")
+    assert set(user.folder.rglob("*")) == there  # where the command runs, nothing is left
     assert shown["rehearsal"] == made.address.removeprefix("http://")
     assert (
         shown["metrics"]["tuned"]["exact_match"]["value"] > shown["metrics"]["base"]["exact_match"]["value"]
