@@ -84,14 +84,15 @@ LARGE = Size("15M", 448, 1216, 6, 7, 7, 4096)
 LLAMA_8B = Size("8B", 4096, 14_336, 32, 32, 8, 128_256)
 
 ON_CPU = (
-    Case(TINY, "lora", 256, 640, 8),
-    Case(SMALL, "lora", 128, 320, 8),
-    Case(SMALL, "lora", 512, 160, 4),
-    Case(SMALL, "full", 256, 240, 4),
-    Case(MIDDLE, "lora", 256, 160, 4),
-    Case(MIDDLE, "qlora", 256, 160, 4),
-    Case(LARGE, "lora", 128, 160, 4),
-    Case(LARGE, "lora", 384, 80, 2),
+    Case(TINY, "lora", 256, 256, 8),
+    Case(SMALL, "full", 256, 104, 4),
+    Case(SMALL, "lora", 512, 104, 4),
+    Case(MIDDLE, "qlora", 128, 104, 4),
+    Case(LARGE, "lora", 128, 104, 4),
+    Case(MIDDLE, "full", 128, 104, 4),
+    Case(SMALL, "lora", 128, 192, 8),
+    Case(LARGE, "lora", 384, 52, 2),
+    Case(SMALL, "qlora", 384, 104, 4),
 )
 ON_GPU = (
     Case(LLAMA_8B, "lora", 2048, 256, 8),
@@ -112,6 +113,7 @@ def main() -> None:
     names = ("torch", "transformers", "peft", "tunegate")
     print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names))
     print(f"load average at the beginning: {_load()}", flush=True)
+    print(f"\n{_HEAD}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         seen = list(_all(cases, folder))
@@ -127,7 +129,7 @@ def _all(cases: Sequence[Case], folder: Path) -> Iterator[Seen]:
         except Exception as error:
             print(f"{case.size.name} {case.method} {case.length}: not measured: {error}", flush=True)
             continue
-        print(f"measured {case.size.name} {case.method} {case.length}", flush=True)
+        print(_line(seen), flush=True)
         yield seen
 
 
@@ -243,32 +245,46 @@ def _base(size: Size, folder: Path, home: Path) -> Path:
     return target
 
 
-def _print(seen: Sequence[Seen]) -> None:
-    print(
-        f"\n{'base':6} {'method':6} {'length':>6} {'steps':>5}   "
-        f"{'predicted':>9} {'measured':>8} {'off':>7} {'clock':>7}   "
-        f"{'predicted':>9} {'measured':>8} {'off':>7}   {'others: time':>12} {'memory':>7}"
+_HEAD = (
+    f"{'base':6} {'method':6} {'length':>6} {'steps':>5}   {'predicted':>9} {'measured':>8} {'off':>7} "
+    f"{'clock':>7}   {'predicted':>11} {'measured':>8} {'off':>7}"
+)
+
+
+def _line(seen: Seen) -> str:
+    case, (time_off, gib_off) = seen.case, _off(seen)
+    time_s, gib = float(seen.predicted.hours.likely) * 3600, _own_gib(seen, seen.predicted)
+    return (
+        f"{case.size.name:6} {case.method:6} {case.length:6} {seen.steps:5}   {time_s:7.1f} s "
+        f"{seen.measured_s:6.1f} s {time_off:+7.1%} {seen.clock_s:5.0f} s   {gib:7.3f} GiB "
+        f"{seen.measured_gib:8.3f} {gib_off:+7.1%}"
     )
+
+
+def _off(seen: Seen) -> tuple[float, float]:
+    """Relative distance of time and memory from what was measured."""
+    time_s = float(seen.predicted.hours.likely) * 3600
+    return time_s / seen.measured_s - 1, _own_gib(seen, seen.predicted) / seen.measured_gib - 1
+
+
+def _print(seen: Sequence[Seen]) -> None:
+    if not seen:
+        return
+    off, memory = zip(*map(_off, seen), strict=True)
+    print(
+        f"median distance: time {median(map(abs, off)):.1%}, memory {median(map(abs, memory)):.1%}; "
+        f"within 10 %: {sum(abs(each) <= 0.10 for each in off)} of {len(off)}, "
+        f"within 5 %: {sum(abs(each) <= 0.05 for each in memory)} of {len(memory)}"
+    )
+    print(f"device: {seen[0].probe.device}; {seen[0].probe.machine}")
+    print("\nas the probes of the other settings alone tell it:")
     for each in seen:
-        time_s, gib = float(each.predicted.hours.likely) * 3600, _own_gib(each, each.predicted)
-        others_s, others_gib = _from_others(each, seen)
+        time_s, gib = _from_others(each, seen)
         case = each.case
         print(
-            f"{case.size.name:6} {case.method:6} {case.length:6} {each.steps:5}   "
-            f"{time_s:7.1f} s {each.measured_s:6.1f} s {time_s / each.measured_s - 1:+7.1%} "
-            f"{each.clock_s:5.0f} s   {gib:5.3f} GiB {each.measured_gib:8.3f} "
-            f"{gib / each.measured_gib - 1:+7.1%}   "
-            f"{others_s / each.measured_s - 1:+12.1%} {others_gib / each.measured_gib - 1:+7.1%}"
+            f"{case.size.name:6} {case.method:6} {case.length:6}   time {time_s / each.measured_s - 1:+7.1%}"
+            f"   memory {gib / each.measured_gib - 1:+7.1%}"
         )
-    if seen:
-        off = [float(each.predicted.hours.likely) * 3600 / each.measured_s - 1 for each in seen]
-        memory = [_own_gib(each, each.predicted) / each.measured_gib - 1 for each in seen]
-        print(
-            f"\nmedian distance: time {median(map(abs, off)):.1%}, memory {median(map(abs, memory)):.1%}; "
-            f"within 10 %: {sum(abs(each) <= 0.10 for each in off)} of {len(off)}, "
-            f"within 5 %: {sum(abs(each) <= 0.05 for each in memory)} of {len(memory)}"
-        )
-        print(f"device: {seen[0].probe.device}; {seen[0].probe.machine}")
 
 
 def _own_gib(seen: Seen, predicted: Fit) -> float:
