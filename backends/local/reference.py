@@ -64,7 +64,7 @@ def _ask(setup: Setup, pairs: Sequence[Pair]) -> list[float]:
                 mine = [pair for pair in part if isinstance(pair, Pair)]
                 found = preferences(setup.network, mine).double().cpu()
                 before[[places[id(pair)] for pair in mine]] += found * counts
-    return setup.ranks.add_up(before).tolist()
+    return [value.item() for value in setup.ranks.add_up(before)]
 
 
 def _identity(setup: Setup) -> str:

@@ -66,9 +66,8 @@ def test_held_out_rows_are_no_file_of_the_run(backend: LocalBackend, profile: Da
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"task": "dpo"}, "task"),
-        ({"method": "qlora"}, "method"),
-        ({"method": "full"}, "method"),
+        ({"method": "full", "hyperparameters": {"lora": {"rank": 8}}}, "hyperparameters.lora.rank"),
+        ({"method": "qlora", "options": {"local": {"sharded": True}}}, "options.local.sharded"),
         ({"hyperparameters": {"max_length": 100_000}}, "hyperparameters.max_length"),
         (
             {"hyperparameters": {"learning_rate": 1e-4, "learning_rate_multiplier": 2.0}},
@@ -77,7 +76,7 @@ def test_held_out_rows_are_no_file_of_the_run(backend: LocalBackend, profile: Da
         ({"options": {"local": {"device": "cuda"}}}, "options.local.device"),
     ],
 )
-def test_what_is_not_built_or_makes_no_sense_is_refused(
+def test_what_makes_no_sense_is_refused(
     backend: LocalBackend, profile: DataProfile, changes: dict[str, Any], path: str
 ) -> None:
     translation = _translate(_spec(**changes), backend, profile)
@@ -143,6 +142,40 @@ def test_larger_bases_learn_in_smaller_steps(profile: DataProfile, backend: Loca
     ]
     assert rates == sorted(rates, reverse=True)
     assert len(set(rates)) == 5
+
+
+@pytest.mark.parametrize("task", ["sft", "dpo"])
+@pytest.mark.parametrize("parameters", [2_000_000, 8_000_000_000, None])
+def test_rates_follow_method_and_task_and_say_so(task: str, parameters: int | None) -> None:
+    lora, qlora, full = (wire.Rate.of(task, method, parameters) for method in ("lora", "qlora", "full"))
+    assert lora.value == qlora.value == pytest.approx(10 * full.value)
+    assert "a tenth of LoRA's" in full.why
+    assert ("for preferences" in lora.why) == (task == "dpo")
+    assert wire.Rate.of("dpo", "lora", parameters).value < wire.Rate.of("sft", "lora", parameters).value
+
+
+def test_preferences_have_a_beta_and_answers_none(backend: LocalBackend, profile: DataProfile) -> None:
+    spec = _spec(task="dpo", hyperparameters={"dpo": {"beta": 0.3}})
+    assert _translate(spec, backend, profile).requests[0].body["beta"] == 0.3
+    assert "beta" not in _translate(_spec(), backend, profile).requests[0].body
+
+
+def test_the_method_that_fits_is_taken_where_the_spec_leaves_it_open(
+    backend: LocalBackend, profile: DataProfile
+) -> None:
+    machine = Machine("this-machine", None, 0, 0.0, 2, 16.0)
+    choices = {"method": ("qlora", "only that fits")}
+    fit = Fit(machine, True, 1.0, {}, Range.exactly(Decimal(1)), choices)
+    translation = _translate(_spec(), backend, profile, fit)
+    assert translation.requests[0].body["method"] == "qlora"
+    assert _outcome(translation, "method").why == "only that fits"
+    assert _translate(_spec(method="lora"), backend, profile, fit).requests[0].body["method"] == "lora"
+
+
+def test_the_adapters_kind_and_layers_reach_the_run(backend: LocalBackend, profile: DataProfile) -> None:
+    asked = {"rank": 8, "rslora": True, "dora": True, "targets": ["q_proj"]}
+    body = _translate(_spec(hyperparameters={"lora": asked}), backend, profile).requests[0].body
+    assert {name: body["lora"][name] for name in asked} == asked
 
 
 def test_a_row_converts_to_canonical_json() -> None:
