@@ -49,6 +49,7 @@ class Loaded:
     Attributes:
         positions: tokens of prompt and answer together that the model can take.
         stop_ids: tokens that end an answer: what closes a turn, and what the model calls an end.
+        spoiled: an adapter could not be put on whole; what it left in the model is anybody's guess.
     """
 
     model: Any
@@ -57,6 +58,7 @@ class Loaded:
     positions: int
     stop_ids: frozenset[int]
     adapters: dict[Path, str] = field(default_factory=dict[Path, str])
+    spoiled: bool = False
     _named: int = 0
 
     @property
@@ -78,7 +80,7 @@ class Loaded:
         if adapter not in self.adapters:
             self._named += 1
             _put_on(self, adapter, f"adapter_{self._named}")
-        name = self.adapters[adapter] = self.adapters.pop(adapter, f"adapter_{self._named}")
+        name = self.adapters[adapter] = self.adapters.pop(adapter)  # used last
         while len(self.adapters) > MOST_ADAPTERS:
             self.model.delete_adapter(self.adapters.pop(next(iter(self.adapters))))
         self.model.set_adapter(name)
@@ -117,8 +119,12 @@ class Shelf:
                 _release_memory()
             self._loaded[key] = load(weights, self._home)
         loaded = self._loaded[key] = self._loaded.pop(key)
-        with loaded.wearing(weights.adapter):
-            yield loaded
+        try:
+            with loaded.wearing(weights.adapter):
+                yield loaded
+        finally:
+            if loaded.spoiled:
+                self._loaded.pop(key, None)
 
 
 def weights_of(folder: Path) -> Weights:
@@ -212,10 +218,7 @@ def _put_on(loaded: Loaded, adapter: Path, name: str) -> None:
         if _left_out(loaded.model, adapter, name):
             raise ValueError  # PEFT only warns of a weight that found no place, and answers without it
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
-        if loaded.adapters:
-            loaded.model.delete_adapter(name)
-        elif hasattr(loaded.model, "unload"):
-            loaded.model = loaded.model.unload()
+        loaded.spoiled = True
         raise _damaged(adapter) from None
     loaded.adapters[adapter] = name
 

@@ -154,6 +154,7 @@ _WORDS = {
     "worse": "**WORSE**",
     "unclear": "no clear difference",
     "no_baseline": "base not scored",
+    "too_small": "base too small to tell",
 }
 
 

@@ -220,6 +220,22 @@ def test_an_adapter_that_lacks_a_weight_is_not_half_used(
     assert _texts(fresh, f"local:{adapter}") == _texts(trained[0], f"local:{adapter}")
 
 
+def test_an_adapter_of_other_sizes_leaves_nothing_behind(
+    trained: tuple[LocalBackend, Path], base: Path, tmp_path: Path
+) -> None:
+    """PEFT finds out when its layers are in the model already."""
+    _, adapter = trained
+    fresh = LocalBackend(facts("local"), tmp_path / "home")
+    before = _texts(fresh, str(base))
+    foreign = _copy(adapter, tmp_path / "foreign")
+    settings = json.loads((foreign / "adapter_config.json").read_text(encoding="utf-8"))
+    (foreign / "adapter_config.json").write_text(json.dumps({**settings, "r": 3}), encoding="utf-8")
+    with pytest.raises(BackendError, match="was not made for its base"):
+        _texts(fresh, f"local:{foreign}")
+    assert _texts(fresh, str(base)) == before
+    assert _texts(fresh, f"local:{adapter}") == _texts(trained[0], f"local:{adapter}")
+
+
 def test_weights_in_a_pickle_file_are_not_read(trained: tuple[LocalBackend, Path], tmp_path: Path) -> None:
     backend, adapter = trained
     shutil.copytree(adapter, tmp_path / "pickled")
