@@ -169,6 +169,11 @@ class Closing:
         """A tuned model that must be deployed to answer is deployed by us only where that costs nothing
         while idle; whoever pays for it by the hour decides that."""
         acts = self._acts
+        if (weights := weights_alone(job)) is not None:
+            why = "the provider left weights and makes no endpoint of them"
+            return self._not_compared(
+                job, why, f"put them on an endpoint of your own, and ask that: {weights}"
+            )
         if acts.hooks.deploys_freely is None or not acts.hooks.deploys_freely(job):
             return self._not_compared(job, "the tuned model answers only once it is deployed")
         intent = self._store.intent(job, "deploy") or self._store.intend(job, "deploy")
@@ -194,8 +199,8 @@ class Closing:
             job = acts.tell(job, job.state, acts.event("info", DEPLOYMENT, text), {})
         return job
 
-    def _not_compared(self, job: Job, why: str) -> Job:
-        fix = f"deploy it, and they are compared: `tunegate jobs deploy {job.id}`"
+    def _not_compared(self, job: Job, why: str, fix: str | None = None) -> Job:
+        fix = fix or f"deploy it, and they are compared: `tunegate jobs deploy {job.id}`"
         changes: Changes = {
             "evaluation": "skipped",
             "result": {"why": why, "fix": fix},
@@ -203,6 +208,12 @@ class Closing:
         }
         event = self._acts.event("warning", "evaluation", f"base and tuned were not compared: {why}")
         return self._acts.tell(job, job.state, event, changes)
+
+
+def weights_alone(job: Job) -> str | None:
+    """Where the weights are of a job that left nothing else: no model that its provider could deploy."""
+    left = {artifact.kind: artifact.uri for artifact in job.artifacts or ()}
+    return None if "model" in left else left.get("merged_model")
 
 
 def answers(job: Job) -> bool:

@@ -149,6 +149,20 @@ def test_a_model_that_does_not_answer_is_not_compared_and_says_what_would_help(t
     assert "deploy" not in world.backend.calls
 
 
+def test_weights_that_nobody_there_deploys_are_said_to_be_ones_own_to_deploy(tmp_path: Path) -> None:
+    class LeavesWeights(FolderBackend):
+        def artifacts(self, ref: RemoteRef) -> tuple[Artifact, ...]:
+            return (Artifact("merged_model", "far://bucket/weights"),)
+
+    world = World(tmp_path, a_store_in(tmp_path), LeavesWeights(tmp_path / "far"))
+    job = world.reconciler(deploys_freely=lambda job: True).follow(world.new_job().id)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    told = job.result or {}
+    assert (job.evaluation, job.closed, world.evaluated) == ("skipped", True, 0)
+    assert "far://bucket/weights" in told["fix"]
+    assert "jobs deploy" not in told["fix"]
+    assert "deploy" not in world.backend.calls
+
+
 def test_where_it_costs_nothing_it_is_deployed_and_compared(tmp_path: Path) -> None:
     world = _must_deploy(tmp_path)
     job = world.reconciler(deploys_freely=lambda job: True).follow(world.new_job().id)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
