@@ -1,4 +1,4 @@
-"""A comparison as people read it: one word, the lines that got worse, the classes; in narrow terminals too."""
+"""A comparison as people read it: one word, the lines that got worse, the classes; narrow terminals too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def _shown(width: int = 100, labels: Mapping[str, str] | None = None, **changes:
         **changes,
     }
     written = StringIO()
-    metrics = {part: dict.fromkeys(NAMES, VALUE) for part in ("base", "tuned", "difference")}
+    figures_of: dict[str, Any] = dict.fromkeys(NAMES, VALUE)
+    metrics = dict.fromkeys(("base", "tuned", "difference"), figures_of)
     comparison(Console(file=written, width=width), metrics, evaluation, labels or {})
     return written.getvalue()
 
