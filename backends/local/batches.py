@@ -81,8 +81,11 @@ def collate(chats: Sequence[Example], device: torch.device, *, packed: bool = Fa
     labels = [torch.cat((chat.labels_T[1:], nothing)) for chat in chats]
     if packed:
         lengths = [chat.length for chat in chats]
-        found = torch.cat(ids)[None], torch.cat(labels)[None]
-        return Batch(*(each.long().to(device) for each in found), rows=Rows.of(lengths, device))
-    pad = torch.nn.utils.rnn.pad_sequence
-    found = pad(ids, batch_first=True), pad(labels, batch_first=True, padding_value=IGNORE)
-    return Batch(*(each.long().to(device) for each in found))
+        both = torch.cat(ids)[None], torch.cat(labels)[None]
+        rows = Rows.of(lengths, device)
+    else:
+        pad = torch.nn.utils.rnn.pad_sequence
+        both = pad(ids, batch_first=True), pad(labels, batch_first=True, padding_value=IGNORE)
+        rows = None
+    ids_B_T, labels_B_T = (each.long().to(device) for each in both)
+    return Batch(ids_B_T, labels_B_T, rows)

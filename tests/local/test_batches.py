@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from hypothesis import given
@@ -13,6 +14,10 @@ from backends.local.render import IGNORE
 from backends.local.tokens import Example, Item, Pair
 
 CPU = torch.device("cpu")
+
+
+def _list(tensor: Any) -> list[Any]:
+    return tensor.tolist()
 
 
 def _chat(length: int, number: int = 0) -> Example:
@@ -65,14 +70,14 @@ def test_labels_stand_one_before_their_token_packed_or_not(found: list[int]) -> 
     assert padded.ids_B_T.shape == (len(found), max(found))
     for batch in (packed, padded):
         trained = batch.labels_B_T[batch.labels_B_T != IGNORE]
-        assert trained.tolist() == [
+        assert _list(trained) == [
             number + 1 for number, chat in enumerate(chats) for _ in range(chat.trained)
         ]
-        assert batch.chat_N.tolist() == (trained - 1).tolist()
+        assert _list(batch.chat_N) == _list(trained - 1)
 
 
 @given(lengths)
 def test_packed_positions_count_from_nought_in_every_row(found: list[int]) -> None:
     rows = collate([_chat(length) for length in found], CPU, packed=True).rows
     assert rows is not None
-    assert rows.positions().tolist() == [[at for length in found for at in range(length)]]
+    assert _list(rows.positions()) == [[at for length in found for at in range(length)]]
