@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from backends.local.run import Run, State, read_json, write_json
 
 FAILED, INTERRUPTED, AGAIN = 70, 75, 77
 POLL_S = 0.05
+RESERVE, RESERVE_BYTES = ".reserve", 64 * 1024
 GRACE_S = 2.0  # for the others, after one has ended: they may be about to say why
 
 
@@ -48,8 +50,19 @@ def launch(run: Run, stop_asked: Callable[[], bool]) -> int:
     return code
 
 
+def hold_reserve(run: Run) -> None:
+    """Bytes that are given back to a full disk, so that what happened can be written."""
+    with suppress(OSError):  # a disk that is full by now will be said to be, soon
+        (run.folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))
+
+
+def release_reserve(run: Run) -> None:
+    (run.folder / RESERVE).unlink(missing_ok=True)
+
+
 def tell(run: Run, failure: Mapping[str, Any]) -> None:
     """The end of a run that failed, as event and status."""
+    release_reserve(run)
     run.event("error", "failed", failure["message"], place=failure["place"], fix=failure["fix"])
     run.set_status("failed", code=failure["code"], message=failure["message"], fix=failure["fix"])
 
@@ -61,6 +74,7 @@ def meeting(run: Run) -> Path:
 
 def leave_failure(run: Run, number: int, failure: Mapping[str, Any]) -> None:
     """From a rank, for the launcher to tell."""
+    release_reserve(run)
     write_json(run.folder / f".failure-{number}.json", failure)
 
 

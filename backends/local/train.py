@@ -28,7 +28,6 @@ from backends.local.run import Run
 from gateway.core.errors import BackendError, TunegateError
 
 INTERRUPTED, IN_USE = launch.INTERRUPTED, 76
-RESERVE_BYTES = 64 * 1024  # given back to a full disk, so that what happened can be written
 
 
 def failure_of(error: Exception) -> TunegateError:
@@ -75,9 +74,11 @@ def main(arguments: Sequence[str]) -> int:
             return _rank(run, int(arguments[1]), stop_asked)
         with run.lock("train").acquire(timeout=0):
             run.started("train", os.getpid())
-            if run.config["body"].get("processes", 1) > 1:
-                return launch.launch(run, stop_asked)
-            return _alone(run, stop_asked)
+            launch.hold_reserve(run)
+            several = run.config["body"].get("processes", 1) > 1
+            code = (launch.launch if several else _alone)(run, stop_asked)
+            launch.release_reserve(run)
+            return code
     except Timeout:
         return IN_USE
     finally:
@@ -87,16 +88,12 @@ def main(arguments: Sequence[str]) -> int:
 def _alone(run: Run, stop_asked: Callable[[], bool]) -> int:
     from backends.local.loop import Interrupted, train
 
-    reserve = run.folder / ".reserve"
     try:
-        reserve.write_bytes(os.urandom(RESERVE_BYTES))
         train(run, stop_asked)
     except Interrupted:
         return INTERRUPTED
     except Exception as error:
-        reserve.unlink(missing_ok=True)
         launch.tell(run, _told(error))
-    reserve.unlink(missing_ok=True)
     return 0
 
 
