@@ -4,8 +4,9 @@
 
 FOLDER holds the development data (`mts-dialog/`, `presidio/`; default: `../shared/data` beside the
 checkout). Speed is end to end: read, parse, fold, match, confirm. Sparse text is dialogue as it is;
-dense is the same with one identifier planted every 200 characters. Prints versions with the figures. On a
-machine that others use, the process's own time says more than the clock.
+dense is the same with one identifier planted every 200 characters, no two of them alike; encoded is sparse
+text of which every tenth row has a word escaped, which costs a second look. Prints versions with the figures.
+On a machine that others use, the process's own time says more than the clock.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+import random
 import sys
 import tempfile
 import time
@@ -27,11 +29,11 @@ from gateway.core.spec import Data
 from gateway.data import open_dataset
 from gateway.privacy import THRESHOLD, scan_dataset, scan_record
 
-RUNS = 5
+RUNS = 3
 SIZE_BYTES = 12_000_000
-PLANTED = (
-    "SSN 219-09-9999", "call (415) 555-0134", "MRN: 4482193", "seen 03/14/2019 by Dr. Alvarez",
-    "mail to jane.doe@example.org", "12 Oak Street, Springfield, IL 62704", "card 4111 1111 1111 1111",
+FORMS = (
+    "SSN 2{a}-0{b}-{c}", "call (415) 555-{c}", "MRN: 4{c}{a}", "seen 0{b}/1{b}/20{a} by Dr. Alvarez",
+    "mail to jane.doe{c}@example.org", "{c} Oak Street, Springfield, IL 627{a}", "card 4111 11{a} 1111 {c}",
 )  # fmt: skip
 # The labels of the development set that mean what one of our types means; others are not identifiers here.
 SAME = {
@@ -69,9 +71,20 @@ def dialogues(folder: Path) -> Iterator[str]:
 
 
 def dense(text: str, start: int) -> str:
-    """The same text with an identifier in every 200 characters."""
-    pieces = [text[at : at + 200] for at in range(0, len(text), 200)]
-    return "".join(f"{piece} {PLANTED[(start + at) % len(PLANTED)]} " for at, piece in enumerate(pieces))
+    """The same text with an identifier in every 200 characters; each is another."""
+    chance, pieces = random.Random(start), [text[at : at + 200] for at in range(0, len(text), 200)]
+    return "".join(f"{piece} {_planted(chance, start + at)} " for at, piece in enumerate(pieces))
+
+
+def _planted(chance: random.Random, at: int) -> str:
+    return FORMS[at % len(FORMS)].format(
+        a=chance.randint(10, 24), b=chance.randint(1, 9), c=chance.randint(1000, 9999)
+    )
+
+
+def encoded(text: str, at: int) -> str:
+    """Every tenth text with an escape in it."""
+    return text if at % 10 else text.replace(" the ", " th&#101; ", 1)
 
 
 def write_rows(path: Path, texts: Iterable[str]) -> int:
@@ -139,7 +152,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for kind, rows in (
             ("sparse", texts),
-            ("dense", [dense(text, at) for at, text in enumerate(texts)]),
+            ("dense", [dense(text, at) for at, text in enumerate(texts * 10)]),
+            ("encoded", [encoded(text, at) for at, text in enumerate(texts)]),
         ):
             path = Path(place) / f"{kind}.jsonl"
             size = write_rows(path, rows)

@@ -181,13 +181,14 @@ def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> 
         for start, bound, end, rule, kind, base, checked in looks
         if -bound >= floor
     ]
-    waiting.sort()
+    if len(waiting) > 1:
+        waiting.sort()
     kept: list[Found] = []
     at = 0
     while at < len(waiting):
         bound, length, rule, checked, start, end, kind, base = waiting[at]
         at += 1
-        if any(each.start < end and start < each.end for each in kept):
+        if kept and any(each[0] < end and start < each[1] for each in kept):
             continue
         if not checked:
             # Where no other look could be surer than this one without its context, nobody asks for that.
@@ -199,7 +200,8 @@ def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> 
                 continue
             bound = -confidence
         kept.append(Found(start, end, kind, -bound))
-    kept.sort()
+    if len(kept) > 1:
+        kept.sort()
     return kept
 
 

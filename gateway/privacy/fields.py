@@ -22,6 +22,7 @@ _MEDIA_KEYS = frozenset(("image_url", "input_audio", "inline_data", "inlineData"
 _CONSTANTS = frozenset(
     ("user", "assistant", "system", "tool", "function", "developer", "human", "gpt", "text")
 )
+_LONGEST_CONSTANT = max(map(len, _CONSTANTS))  # whatever is longer need not be hashed to know that it is none
 _UNREADABLE = ("unknown_content", 0.9)
 
 Place: TypeAlias = "tuple[Place | None, str | int]"
@@ -151,14 +152,16 @@ def _open(place: Place | None, value: Mapping[object, Any], found: Texts, stack:
     """
     later: list[_Open] = []
     texts, places, keys, skip = found.texts, found.places, found.keys, found.skip
-    for number, (name, child) in enumerate(value.items()):
-        key = key_of(name if isinstance(name, str) else str(name))
+    number = -1
+    for name, child in value.items():
+        number += 1
+        key = key_of(name if type(name) is str else str(name))
         here = (place, key.name) if key.schema else _odd_key(place, number, name, child, found)
-        if later or not isinstance(child, str):
+        if later or type(child) is not str:
             later.append((here, key, child))
         elif key.told is not None:
             found.add(child, here, key)
-        elif child and child not in skip:
+        elif child and (len(child) > _LONGEST_CONSTANT or child not in skip):
             texts.append(child)
             places.append(here)
             keys.append(key)

@@ -58,6 +58,12 @@ def test_homoglyphs_hide_no_name(text: str) -> None:
     assert "name" in types({"text": text})
 
 
+@pytest.mark.parametrize("text", ["SSN ", "call me: "])
+def test_letters_in_boxes_flags_and_small_capitals_hide_no_name(text: str) -> None:
+    for plain in ("ᴍᴀʀʏ ɢᴏɴᴢᴀʟᴇᴢ", "🅼ary 🅶onzalez", "\U000e004d\U000e0061\U000e0072\U000e0079 Gonzalez"):
+        assert "name" in types({"text": f"{text}{plain} came"}), plain
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -109,6 +115,14 @@ def test_nesting_and_many_odd_keys_take_linear_time() -> None:
     assert "ssn" in types(wide)
 
 
+def test_json_within_texts_is_read_at_any_depth() -> None:
+    text = f"SSN {SSN}"
+    for _ in range(4):
+        text = json.dumps({"note": text})
+    assert types({"arguments": text}) == {"ssn"}
+    assert types({"arguments": "[" * 100_000 + f'"SSN {SSN}"' + "]" * 100_000}) == {"ssn"}
+
+
 def test_mixed_encodings_are_refused_or_scanned_never_guessed(tmp_path: Path) -> None:
     good = json.dumps({"prompt": f"SSN {SSN}", "completion": "ok"}).encode()
     latin = '{"prompt": "Müller, SSN 219-09-9999", "completion": "ok"}'.encode("latin-1")
@@ -121,7 +135,13 @@ def test_mixed_encodings_are_refused_or_scanned_never_guessed(tmp_path: Path) ->
     assert [record.raw is None for record in data.records()] == [False, True, False, True]
 
 
-@pytest.mark.parametrize("char", ["1", "(", "A", "a ", "1-", "Dr. ", "@", "A, ", " ", ".", "x1 "])
+ENDLESS = (
+    *("1", "(", "A", "a ", "1-", "Dr. ", "@", "A, ", " ", ".", "x1 ", "&#1", "%41", "\\u0041"),
+    *("a-", "=4", "<~aaaa~>", "aB3", "QUJD", "- ", "12 ", "\u200b1", "AB3DEFGH", '{"a":"'),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("char", ENDLESS)
 def test_no_text_makes_the_rules_slow(char: str) -> None:
     # Every rule runs in linear time: what would take a backtracking engine hours ends at once.
     assert scan_record({"text": char * (200_000 // len(char))}).complete

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.classes import DataClass
@@ -72,6 +72,7 @@ def test_no_single_encoding_hides_an_identifier(name: str, frame: str) -> None:
     assert clean == []
 
 
+@settings(deadline=None)  # the first of them reads the lists
 @given(
     st.sampled_from(IDENTIFIERS),
     st.sampled_from(sorted(ENCODINGS)),
@@ -199,6 +200,7 @@ def test_a_name_after_an_escaped_line_break_is_found() -> None:
     assert any(each.type == "name" for each in scan_record({"arguments": arguments}).findings)
 
 
+@settings(deadline=None)  # the first of them reads the lists
 @given(st.text(alphabet=st.characters(max_codepoint=126), max_size=60))
 def test_every_character_of_a_view_comes_from_the_text(text: str) -> None:
     for view in (unescaped(text), unpacked(text)[0], closed_up(text)[0], reversed_view(text or "x")):
