@@ -100,7 +100,7 @@ def test_dismissals_leave_the_scan_of_a_jobs_name_in_place(user: User) -> None:
     user.write("tunegate.toml", approver)
     user.chats("data.jsonl", [("who wrote it?", "Jane Austen wrote it, and so on")] + [("a", "b")] * 3)
     spec = user.spec(**{"class": "internal"})
-    spec.write_text(spec.read_text().replace("name: story", 'name: ssn-123-45-6789'))
+    spec.write_text(spec.read_text().replace("name: story", "name: ssn-123-45-6789"))
     drawn = user.json("data", "review", "job.yaml")
     for each in drawn["answers"]:
         each["verdict"], each["dismiss"] = "clean", each["findings"]
