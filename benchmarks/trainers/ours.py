@@ -58,7 +58,7 @@ def main(folder: str, variant: str, out: str) -> None:
 
     loop.take_step = watched
     loop.train(run, lambda: False)
-    watch.report(run.folder / "adapter", {**asked, **VARIANTS[variant]}, ())
+    watch.report(task.folder / out / "adapter", {**asked, **VARIANTS[variant]}, ())
 
 
 def body_of(base: Path, rows: int, asked: dict[str, Any], method: str = "lora") -> dict[str, Any]:
