@@ -63,32 +63,53 @@ class TextCounter:
 
     def __init__(self, tokens: Callable[[str], int]) -> None:
         self._tokens = tokens
-        self._first, self._later = _Words(tokens, ""), _Words(tokens, " ")
+        self._first = _Words(tokens)
+        self._later = _Words(tokens, " ", self._first)
 
     def count(self, text: str) -> int:
-        if "\n" in text:
-            return sum(map(self._line, _lines(text)))
-        return self._line(text) if text else 0
+        if not text:
+            return 0
+        if _by_words(text):
+            return self._words(text)
+        return sum(
+            self._words(line) if _by_words(line) else sum(map(self._tokens, _pieces(line)))
+            for line in _lines(text)
+        )
 
-    def _line(self, line: str) -> int:
-        """A line, its ends of line attached to its last word. In what is printable the only white space
-        is the space; where two of them meet, or one ends the line, words do not stand for themselves."""
-        body = line.rstrip("\n")
-        if not body.isprintable() or "  " in body or body.endswith(" "):
-            return sum(map(self._tokens, _pieces(line)))
-        first, *later = line.split(" ")
+    def _words(self, text: str) -> int:
+        first, *later = text.split(" ")
         return (self._first[first] if first else 0) + sum(map(self._later.__getitem__, later))
 
 
-class _Words(dict[str, int]):
-    """Words → their tokens, with what stands before them; counted when first asked for."""
+def _by_words(text: str) -> bool:
+    """Whether the tokenizer would cut before every space. In what is printable the only white space is the
+    space; of two the second belongs to the next word, of three and at the end of line it does not; after an
+    end of line it stands for itself."""
+    if "   " in text or text.endswith("  "):
+        return False
+    if "\n" not in text:
+        return text.isprintable()
+    if "\n " in text or "  \n" in text or "  \r" in text:
+        return False
+    return text.replace("\r\n", "").replace("\n", "").isprintable()
 
-    def __init__(self, tokens: Callable[[str], int], before: str) -> None:
+
+class _Words(dict[str, int]):
+    """Words → their tokens, with what stands before them; counted when first asked for.
+
+    A word with an end of line in it is really two, and the one after it begins a line.
+    """
+
+    def __init__(self, tokens: Callable[[str], int], before: str = "", first: _Words | None = None) -> None:
         super().__init__()
-        self._tokens, self._before = tokens, before
+        self._tokens, self._before, self._starts = tokens, before, self if first is None else first
 
     def __missing__(self, word: str) -> int:
-        count = sum(map(self._tokens, _pieces(self._before + word)))
+        this, *others = _lines(word)
+        if others:
+            count = self[this] + sum(self._starts[other] for other in others)
+        else:
+            count = sum(map(self._tokens, _pieces(self._before + word)))
         if len(word) <= _LONG_WORD:
             if len(self) >= _KEPT_WORDS:
                 self.clear()

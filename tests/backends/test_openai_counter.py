@@ -47,7 +47,7 @@ def test_a_text_has_as_many_tokens_as_its_words(encoding: str, text: str) -> Non
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@given(parts=st.lists(st.sampled_from(["a", " ", "\n", "/", ".", "7"]), max_size=12))
+@given(parts=st.lists(st.sampled_from(["a", " ", "\n", "\r\n", "\r", "/", ".", "7"]), max_size=12))
 @settings(max_examples=400, deadline=None)
 def test_and_where_spaces_and_line_ends_meet(encoding: str, parts: list[str]) -> None:
     text = "".join(parts)
