@@ -32,7 +32,7 @@ def _shown(width: int = 100, labels: Mapping[str, str] | None = None, **changes:
     }
     written = StringIO()
     figures_of: dict[str, Any] = dict.fromkeys(NAMES, VALUE)
-    metrics = dict.fromkeys(("base", "tuned", "difference"), figures_of)
+    metrics: dict[str, dict[str, Any]] = dict.fromkeys(("base", "tuned", "difference"), figures_of)
     comparison(Console(file=written, width=width), metrics, evaluation, labels or {})
     return written.getvalue()
 
