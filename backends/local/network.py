@@ -227,7 +227,8 @@ def _refuse_foreign_tokenizer(base: Any, tokenizer: Any, name: str) -> None:
 
 def _with_adapter(base: Any, lora: Mapping[str, Any], name: str) -> Any:
     """LoRA on linear layers, in fp32 whatever the base has."""
-    from peft import LoraConfig, get_peft_model
+    with four_bit.nothing_fetched():  # PEFT imports bitsandbytes, where that is installed
+        from peft import LoraConfig, get_peft_model
 
     targets: Sequence[str] = lora.get("targets", ())
     _refuse_foreign_targets(base, targets, name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from backends.local import four_bit
 from backends.local.loop import train
 from backends.local.network import Network
 from backends.local.render import Template
@@ -185,5 +188,12 @@ def test_a_base_without_a_chat_template_is_refused(bench: Bench, tmp_path: Path)
 def test_without_bitsandbytes_qlora_says_what_to_install(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     assert "tunegate[local]" in (refused(bench, method="qlora").fix or "")
+
+
+def test_no_kernel_of_a_hub_is_brought_in_while_bitsandbytes_is_imported() -> None:
+    before = sys.modules.get("kernels")
+    with four_bit.nothing_fetched(), pytest.raises(ImportError):
+        importlib.import_module("kernels")
+    assert sys.modules.get("kernels") is before
