@@ -181,7 +181,8 @@ def test_a_parquet_column_too_narrow_for_a_subject_is_told_by_name(tmp_path: Pat
 
 
 def test_times_that_cannot_be_read_are_a_typed_error_without_the_value(tmp_path: Path) -> None:
-    times = pa.array([1_710_412_345_123_456_789], pa.timestamp("ns"))
+    """In a nested column; those of a plain one are read."""
+    times = pa.array([[1_710_412_345_123_456_789]], pa.list_(pa.timestamp("ns")))
     pq.write_table(pa.table({"seen": times}), tmp_path / "a.parquet")
     with pytest.raises(DataError) as caught:
         scrub(tmp_path, "a.parquet", "b.parquet", Method("shift", 2026))
