@@ -191,7 +191,8 @@ def _table(contenders: list[Contender]) -> None:
             f"{each.figure('whole'):8.1f} {each.figure('peak'):6.0f} {learnt:7.4f} "
             f"{100 * ratios[2] - 100:+6.1f}"
         )
-    print(f"× and % are against {', '.join(REFERENCE)}.", flush=True)
+    against = ", ".join(REFERENCE) if reference else "each itself, for the reference was not run"
+    print(f"× and % are against {against}.", flush=True)
 
 
 def _settings(contenders: list[Contender]) -> None:
