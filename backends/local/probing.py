@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from backends.local.tokens import Item
 
 STEPS = 20
-WARM_UP = (
-    2  # libraries are loaded, kernels chosen and buffers made: once, so it counts as a part of the start
-)
+WARM_UP = 2  # libraries are loaded, kernels chosen, buffers made: once, and so a part of the start
 _LIBRARIES = ("torch", "transformers", "peft")
 
 
@@ -48,10 +47,12 @@ def probe(run: Run, steps: int = STEPS) -> Probe:
     """
     (run.folder / "probe.json").unlink(missing_ok=True)
     with (run.folder / "probe.log").open("ab") as log:
-        code = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "backends.local.probing", str(run.folder), str(steps)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=for_training(), cwd=run.folder, check=False,
-        ).returncode  # fmt: skip
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=for_training(), cwd=run.folder,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
     found = read_json(run.folder / "probe.json")
     if found is None:
         memory = "; the machine may be short of memory" if code in (-9, 137) else ""
@@ -61,7 +62,10 @@ def probe(run: Run, steps: int = STEPS) -> Probe:
             place=run.status.message or "",
             fix=run.status.fix or "a smaller model, or shorter rows, may fit",
         )
-    return Probe.from_json(found, str(run.folder))
+    taken = Probe.from_json(found, str(run.folder))
+    ended = read_json(run.folder / "ended.json") or {}
+    leaving_s = used.ru_utime + used.ru_stime - ended.get("processor_s", float("inf"))
+    return replace(taken, start_s=round(taken.start_s + max(0.0, leaving_s), 2))
 
 
 def chosen(sizes: Sequence[int], count: int) -> list[int]:
@@ -231,6 +235,7 @@ def main(arguments: Sequence[str]) -> int:
         run.set_status("failed", message=failure.message, fix=failure.fix)
         return 1
     write_json(run.folder / "probe.json", found.to_json())
+    write_json(run.folder / "ended.json", {"processor_s": time.process_time()})  # a second or two is to come
     return 0
 
 

@@ -77,7 +77,7 @@ class Probe:
         machine: what it was taken on, hardware and libraries: it says nothing about any other.
         device: `cpu`, or the GPU's name.
         start_s: around the steps: from the process's begin to its first one, what that one takes more than
-            later ones, and saving what was trained.
+            later ones, saving what was trained, and the process's end.
         idle_gib: held before the base was loaded; `loaded_gib`: when it was, adapter and all.
         peak_gib: the most the process ever held.
         run: all passes that the whole run would make: every epoch over every row.
