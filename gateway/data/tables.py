@@ -130,7 +130,7 @@ def read_parquet(file: BinaryIO, on_row: Callable[[float], None]) -> Iterator[Ra
     total: int = table.metadata.num_rows
     number = 0
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-        for row in _rows(batch):
+        for row in python_rows(batch):
             number += 1
             value = {name: plain(item) for name, item in row.items()}
             size = _text_bytes(value)
@@ -138,8 +138,9 @@ def read_parquet(file: BinaryIO, on_row: Callable[[float], None]) -> Iterator[Ra
         on_row(number / total)
 
 
-def _rows(batch: Any) -> list[dict[str, Any]]:
-    """A batch as Python values. Python's times have microseconds; finer ones of a column are cut to them.
+def python_rows(batch: Any) -> list[dict[str, Any]]:
+    """An Arrow batch as Python values, the same whether pandas is installed or not. Python's times have
+    microseconds; finer ones of a column are cut to them.
 
     Raises:
         pyarrow.ArrowInvalid: a finer time within a list or structure; its own error would quote the value.
@@ -148,12 +149,20 @@ def _rows(batch: Any) -> list[dict[str, Any]]:
 
     arrow = cast("Any", pyarrow)
     coarse = arrow.schema([field.with_type(_coarse(arrow, field.type)) for field in batch.schema])
+    if any(_too_fine(field.type) for field in coarse):
+        raise arrow.ArrowInvalid("a time in nanoseconds within a list or structure")
     try:
         return batch.cast(coarse, safe=False).to_pylist()
     except ValueError as error:
         if isinstance(error, arrow.ArrowException):
             raise
         raise arrow.ArrowInvalid("a value that Python cannot hold") from None
+
+
+def _too_fine(kind: Any) -> bool:
+    return getattr(kind, "unit", None) == "ns" or any(
+        _too_fine(kind.field(at).type) for at in range(kind.num_fields)
+    )
 
 
 def _coarse(arrow: Any, kind: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gateway.core.errors import DataError
 from gateway.data.dataset import damaged
-from gateway.data.tables import plain
+from gateway.data.tables import plain, python_rows
 from gateway.privacy.fields import plain_key
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _bytes(scrubbing: Scrubbing, on_progress: Callable[[int, int], None] | None)
     schema = pa.schema([pa.field(name, field.type, field.nullable) for name, field in told])
     writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema)
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-        rows: list[dict[str, Any]] = batch.to_pylist()
+        rows = python_rows(batch)
         changes = [_row(scrubbing, row, line + number) for number, row in enumerate(rows, start=1)]
         line += len(rows)
         kept = [number for number, change in enumerate(changes) if change is not None]
