@@ -99,7 +99,8 @@ class _Judge:
             capability += self._long_rows(place, view.stats, translation)
         decision = self._request.gate.decide(gate_request(self._request, place))
         priced, usage = self._price(place, view.stats, _number(translation, "epochs"), lies)
-        reasons = [*capability, *_denied(decision), *view.others, *_price_reasons(place, priced)]
+        about_price = _price_reasons(place, priced)
+        reasons = [*capability, *_denied(decision), *view.others, *about_price, *_basis(lies)]
         if not place.backend.dispatches and not any(reason.verdict in _BLOCKING for reason in reasons):
             reasons.append(_NOT_BUILT)
         verdict = _verdict(reasons)
@@ -259,7 +260,11 @@ def _does_not_fit(lies: Fit | None) -> Iterator[Reason]:
         change = f". The smallest change: {lies.fix}" if lies.fix else ""
         text = f"{lies.why_not or 'does not fit'}{change}"
         yield Reason(Verdict.UNSUPPORTED, "does_not_fit", text, fix=lies.fix)
-    elif lies is not None:
+
+
+def _basis(lies: Fit | None) -> Iterator[Reason]:
+    """What time and memory rest on: it informs, after all that warns."""
+    if lies is not None and lies.fits:
         told = f"time and memory: {lies.basis}" if lies.basis else _ASSUMED
         yield Reason(Verdict.ALLOWED, "measured" if lies.basis else "assumed", told)
 
