@@ -86,7 +86,7 @@ def test_a_thousand_examples_at_every_managed_model_to_the_cent() -> None:
 
 
 @given(
-    train=st.integers(0, 10**9),
+    train=st.integers(1, 10**9),
     epochs=st.integers(1, 25),
     months=st.integers(1, 36),
     tokens=st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)),
