@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def task(folder: Path, data: Path, *, rows: int, held_out: int, settings: dict[s
     found = {
         **settings,
         "warmup_steps": max(1, round(0.05 * steps)),
-        "tokens_a_step": max(lengths[-1], round(a_step * sum(lengths) / len(lengths))),
+        # a multiple of 8, to which LLaMA-Factory pads what it packs
+        "tokens_a_step": 8 * math.ceil(max(lengths[-1], a_step * sum(lengths) / len(lengths)) / 8),
         "parameters": parameters,
         "rows": len(kept),
         "tokens": sum(lengths),
