@@ -49,9 +49,17 @@ class Folded(NamedTuple):
         return self.origins[start], self.origins[end - 1] + 1
 
 
-def is_plain(text: str, *, controls: int = 0) -> bool:
-    """Whether a text is ASCII with just so many control characters: with none, it stands for itself."""
-    return text.isascii() and len(text.encode("ascii").translate(None, _CONTROLS)) == len(text) - controls
+def plain_bytes(text: str, controls: int) -> bytes | None:
+    """The bytes of a text that is ASCII with just so many control characters, our own; None of any other."""
+    if not text.isascii():
+        return None
+    encoded = text.encode("ascii")
+    return encoded if len(encoded.translate(None, _CONTROLS)) == len(encoded) - controls else None
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is ASCII without control characters, and so stands for itself."""
+    return plain_bytes(text, 0) is not None
 
 
 def is_turned(text: str) -> bool:

@@ -50,8 +50,9 @@ def scan_batch(content: bytes) -> dict[str, Any]:
         except RowProblem:
             raw = None
         scanner.see_raw(raw, line=number, file=told["file"])
+    totals = to_json(scanner.summary())
     places = [(f.line, f.field, f.start, f.end, f.type, f.confidence, f.file) for f in found]
-    return {"totals": to_json(scanner.summary()), "findings": places}
+    return {"totals": totals, "findings": places}
 
 
 def main() -> None:

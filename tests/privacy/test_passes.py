@@ -14,8 +14,7 @@ from gateway.core.rows import Finding, ScanSummary
 from gateway.core.spec import Data
 from gateway.data import Dataset, open_dataset
 from gateway.privacy import cache as cache_module
-from gateway.privacy import scan_dataset, workers
-from gateway.privacy import scanner as scanner_module
+from gateway.privacy import detecting, scan_dataset, workers
 from gateway.privacy.cache import ScanCache, key_of
 from gateway.privacy.engine import Engine
 
@@ -143,7 +142,7 @@ def test_a_silent_word_engine_leaves_the_scan_incomplete(
 ) -> None:
     engine = Engine(["[A-Z][A-Za-z]"])
     monkeypatch.setattr(engine, "_words", Mute())
-    monkeypatch.setattr(scanner_module, "engine", lambda: engine)
-    monkeypatch.setattr(scanner_module, "_HEALTH_FROM", 0)
-    monkeypatch.setattr(scanner_module, "_CAPITALISED", 0)
+    monkeypatch.setattr(detecting, "engine", lambda: engine)
+    monkeypatch.setattr(detecting, "_HEALTH_FROM", 0)
+    monkeypatch.setattr(detecting, "_CAPITALISED", 0)
     assert scan_dataset(dataset(tmp_path), processes=1).complete is False

@@ -16,7 +16,7 @@ from gateway.core.classes import DataClass
 from gateway.core.rows import Finding, Refusal, Row
 from gateway.core.spec import Data
 from gateway.data import Record, open_dataset, run_pass
-from gateway.privacy import Scanner, scan, scan_record
+from gateway.privacy import Scanner, detecting, scan, scan_record
 from gateway.privacy import scanner as scanner_module
 from gateway.privacy.engine import Engine
 
@@ -170,9 +170,10 @@ class BlindSet:
 def test_a_silent_engine_leaves_the_scan_incomplete(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(["never there"])
     monkeypatch.setattr(engine, "_set", broken)
-    monkeypatch.setattr(scanner_module, "engine", lambda: engine)
+    monkeypatch.setattr(detecting, "engine", lambda: engine)
     scanner = Scanner()
     scanner.see(record({"text": f"SSN {SSN}"}))
+    assert scanner.summary().complete is False
     monkeypatch.undo()
     scanner.see(record({"text": "nothing here"}))
     assert scanner.summary().complete is False
@@ -226,3 +227,24 @@ def test_what_goes_out_beside_the_records_is_scanned_too() -> None:
     assert summary.findings == {"email": 1}
     assert (summary.records, summary.flagged) == (0, 0)
     assert summary.detected >= DataClass.PII
+
+
+def test_records_looked_at_together_are_judged_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what a neighbour holds nor where a batch ends changes what is found in a record."""
+    raws = [
+        {"text": "call (415) 555-2671"},
+        {"text": ""},
+        {"text": "nothing here"},
+        {"text": "caf\u00e9, SSN 219-09-9999"},
+        {"text": "a \x01 control and jane.doe@example.org"},
+        {"notes": ["U1NOIDIxOS0wOS05OTk5", "Dr. Alvarez"], "patient_name": "ann"},
+    ] * 3
+    alone = [each for line, raw in enumerate(raws) for each in scan_record(raw, line=line).findings]
+    for at_once in (1, 4, 64):
+        monkeypatch.setattr(scanner_module, "_RECORDS_AT_ONCE", at_once)
+        found: list[Finding] = []
+        scanner = Scanner(on_finding=found.append)
+        for line, raw in enumerate(raws):
+            scanner.see_raw(raw, line=line, file=0)
+        assert scanner.summary().flagged == 12
+        assert found == alone
