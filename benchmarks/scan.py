@@ -3,9 +3,10 @@
     python benchmarks/scan.py [FOLDER]
 
 FOLDER holds the development data (`mts-dialog/`, `presidio/`; default: `../shared/data` beside the
-checkout). Speed is end to end: read, parse, fold, match, confirm. Sparse text is dialogue as it is;
-dense is the same with one identifier planted every 200 characters, no two of them alike; encoded is sparse
-text of which every tenth row has a word escaped, which costs a second look. Prints versions with the figures.
+checkout). Speed is end to end: read, parse, fold, match, confirm. Sparse text is dialogue, its turns drawn
+anew for every row so that no text stands twice; dense is the same with one identifier planted every 200
+characters, no two of them alike; encoded is sparse text of which every tenth row has a word escaped, which
+costs a second look; prompted has one system prompt in front of every row. Prints versions with the figures.
 On a machine that others use, the process's own time says more than the clock.
 """
 
@@ -35,6 +36,12 @@ FORMS = (
     "SSN 2{a}-0{b}-{c}", "call (415) 555-{c}", "MRN: 4{c}{a}", "seen 0{b}/1{b}/20{a} by Dr. Alvarez",
     "mail to jane.doe{c}@example.org", "{c} Oak Street, Springfield, IL 627{a}", "card 4111 11{a} 1111 {c}",
 )  # fmt: skip
+PROMPT = (
+    "You write the section of a note that a conversation belongs to. Answer with the text of that section "
+    "alone, in whole sentences, in the past tense, without greetings and without anything that was not said. "
+    "Write numbers as digits and doses with their unit. If nothing was said that belongs there, answer with "
+    "the word none. Never guess a diagnosis, and leave names of people and places out of what you write."
+)
 # The labels of the development set that mean what one of our types means; others are not identifiers here.
 SAME = {
     "PERSON": "name",
@@ -70,6 +77,13 @@ def dialogues(folder: Path) -> Iterator[str]:
                 yield row["dialogue"]
 
 
+def mixed(texts: list[str]) -> Iterator[str]:
+    """Dialogues without end, as long as the given ones, of their turns."""
+    chance, turns = random.Random(0), [turn for text in texts for turn in text.splitlines() if turn.strip()]
+    while True:
+        yield "\n".join(chance.choices(turns, k=len(chance.choice(texts).splitlines())))
+
+
 def dense(text: str, start: int) -> str:
     """The same text with an identifier in every 200 characters; each is another."""
     chance, pieces = random.Random(start), [text[at : at + 200] for at in range(0, len(text), 200)]
@@ -87,17 +101,17 @@ def encoded(text: str, at: int) -> str:
     return text if at % 10 else text.replace(" the ", " th&#101; ", 1)
 
 
-def write_rows(path: Path, texts: Iterable[str]) -> int:
+def write_rows(path: Path, texts: Iterable[str], prompt: str = "") -> int:
     """Chat rows until the file is large enough; returns its bytes."""
-    every, at, size = list(texts), 0, 0
+    size = 0
     with path.open("w", encoding="utf-8") as file:
-        while size < SIZE_BYTES:
-            turns = [
-                {"role": "user", "content": every[at % len(every)]},
-                {"role": "assistant", "content": "Noted."},
-            ]
+        for text in texts:
+            turns = [{"role": "user", "content": text}, {"role": "assistant", "content": "Noted."}]
+            if prompt:
+                turns.insert(0, {"role": "system", "content": prompt})
             size += file.write(json.dumps({"messages": turns}) + "\n")
-            at += 1
+            if size >= SIZE_BYTES:
+                break
     return path.stat().st_size
 
 
@@ -150,13 +164,14 @@ def main() -> None:
     )
     texts = list(dialogues(folder))
     with tempfile.TemporaryDirectory() as place:
-        for kind, rows in (
-            ("sparse", texts),
-            ("dense", [dense(text, at) for at, text in enumerate(texts * 10)]),
-            ("encoded", [encoded(text, at) for at, text in enumerate(texts)]),
+        for kind, rows, prompt in (
+            ("sparse", mixed(texts), ""),
+            ("dense", (dense(text, at) for at, text in enumerate(mixed(texts))), ""),
+            ("encoded", (encoded(text, at) for at, text in enumerate(mixed(texts))), ""),
+            ("prompted", mixed(texts), PROMPT),
         ):
             path = Path(place) / f"{kind}.jsonl"
-            size = write_rows(path, rows)
+            size = write_rows(path, rows, prompt)
             clock, own = speed(path, 1)
             two, _ = speed(path, 2)
             print(

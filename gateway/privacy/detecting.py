@@ -88,9 +88,15 @@ def _ask(batch: Sequence[Detected]) -> None:
         except Silent:
             each.silent = True
             continue
-        words = [number for number in present if _HEALTH_FROM <= number < _CAPITALISED]
+        present += each.joined.fields.said
+        words = {number for number in present if _HEALTH_FROM <= number < _CAPITALISED}
         each.health = len(words) >= ENOUGH or not _STRONG.isdisjoint(words)
         each.present = present
+
+
+def of_record(detected: Detected) -> frozenset[int]:
+    """The rules present that say something of a record as a whole: words of health, and capitals."""
+    return frozenset(number for number in detected.present if _HEALTH_FROM <= number <= _CAPITALISED)
 
 
 def _look_at_numbers(batch: Sequence[Detected]) -> None:

@@ -82,9 +82,10 @@ class Texts:
         known: (index, type, confidence) of what a text is whatever it says: an image, a key that names
             someone.
         told: the same where it holds if the text fits its key's name.
+        said: rules that the texts left out of it (see `repeats`) had something for.
     """
 
-    __slots__ = ("keys", "known", "places", "skip", "texts", "told")
+    __slots__ = ("keys", "known", "places", "said", "skip", "texts", "told")
 
     def __init__(self, skip: frozenset[str]) -> None:
         self.skip = skip
@@ -93,6 +94,7 @@ class Texts:
         self.keys: list[Key] = []
         self.known: list[tuple[int, str, float]] = []
         self.told: list[tuple[int, str, float]] = []
+        self.said: frozenset[int] = frozenset()
 
     def add(self, text: str, place: Place, key: Key) -> None:
         if key.told is not None:

@@ -18,6 +18,7 @@ from gateway.privacy.confirming import Found
 from gateway.privacy.detecting import Detected, detect
 from gateway.privacy.fields import Texts, path, texts_of
 from gateway.privacy.ner import Ner, Read, together
+from gateway.privacy.repeats import Repeats
 
 _RECORDS_AT_ONCE = 64
 _CHARACTERS_AT_ONCE = 1 << 18
@@ -78,6 +79,7 @@ class Scanner:
     ) -> None:
         self._on_finding, self._floor, self._ner = on_finding, floor, ner
         self._waiting, self._characters = list[_Waiting](), 0
+        self._repeats = None if ner else Repeats()  # a model may see names where no rule does
         self._records = self._flagged = self._health = 0
         self._counts: Counter[str] = Counter()
         self._complete, self._class = True, DataClass.PUBLIC
@@ -126,6 +128,8 @@ class Scanner:
 
     def _take(self, raw: Mapping[str, Any], *, line: int, file: int) -> None:
         texts = texts_of(raw)
+        if self._repeats is not None:
+            self._repeats.leave_out(texts)
         self._waiting.append(_Waiting(texts, line, file))
         self._characters += sum(map(len, texts.texts))
         if len(self._waiting) >= _RECORDS_AT_ONCE or self._characters >= _CHARACTERS_AT_ONCE:
