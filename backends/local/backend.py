@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from backends.base import Backend, Handover, Merged, ProxyCounter, Staged
 from backends.local import models, probing, supervisor, wire
-from backends.local.environment import cpu_threads, gpu_cards
+from backends.local.environment import cpu_threads, gpu_cards, spin_briefly
 from backends.local.files import sha256_of
 from backends.local.infer import Inference
 from backends.local.loaded import Weights, untuned, weights_of
@@ -64,6 +64,7 @@ class LocalBackend(Backend):
 
     def __init__(self, facts: Facts, home: Path) -> None:
         super().__init__(facts, home)
+        spin_briefly()
         self._inference = Inference(home)
         self._templates: dict[str, Template] = {}
 
