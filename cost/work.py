@@ -1,8 +1,8 @@
 """What a run computes: its rows as passes through the network, and what a pass costs the machine.
 
-Rows become passes as the trainer makes them: shuffled, brought together by length, cut into steps, and
-each step into passes of at most so many tokens, in which rows lie end to end without padding (a model
-that cannot be packed takes a little longer). A test holds it to the trainer's own.
+Rows become passes as the trainer makes them: shuffled, cut into steps, and each step into passes of at
+most so many tokens, in which rows lie end to end without padding (a model that cannot be packed takes a
+little longer). A test holds it to the trainer's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from gateway.core.facts import ModelShape
 from gateway.core.probe import Passes, Setting, added
 
 QUANTILES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.99, 1.0)  # of `TokenStats.lengths`
-_BUCKET_STEPS = 16  # rows of so many steps are sorted by length together
 _MOST_ROWS = 2048  # looked at; more are taken to be like these
 
 
@@ -38,12 +37,12 @@ def passes(
     Args:
         lengths: quantiles of the rows' lengths, as in `TokenStats`.
         tokens: of the training rows, once: what the lengths are made to add up to.
-        pass_tokens: that may go through at once: chats × the longest of them.
+        pass_tokens: that may go through at once.
         answers: chats that a row becomes: two for preferences, which stay together.
     """
     seen = min(rows, _MOST_ROWS)
     drawn = row_lengths(lengths, tokens * seen // max(rows, 1), seen)
-    found = [_pass(part, trained_share, answers) for part in _parts(drawn, batch_size, pass_tokens, answers)]
+    found = [_pass(part, trained_share, answers) for part in _parts(drawn, batch_size, pass_tokens)]
     once = added(found)
     times = epochs * rows / max(seen, 1)
     return Passes(
@@ -107,20 +106,17 @@ def updated(setting: Setting) -> int:
     return setting.shape.parameters if full else adapter_parameters(setting.shape, setting.rank)
 
 
-def _parts(lengths: Sequence[int], batch: int, most: int, answers: int) -> Iterator[list[int]]:
+def _parts(lengths: Sequence[int], batch: int, most: int) -> Iterator[list[int]]:
     """Passes, each the lengths of its rows."""
     shuffled = random.Random(0).sample(list(lengths), len(lengths))  # noqa: S311  not for secrets
-    window = batch * _BUCKET_STEPS
-    for begin in range(0, len(shuffled), window):
-        near = sorted(shuffled[begin : begin + window])
-        for start in range(0, len(near), batch):
-            part: list[int] = []
-            for length in near[start : start + batch]:
-                if part and (len(part) + 1) * answers * max(1, length // answers) > most:
-                    yield part
-                    part = []
-                part.append(length)
-            yield part
+    for begin in range(0, len(shuffled), batch):
+        part: list[int] = []
+        for length in shuffled[begin : begin + batch]:
+            if part and sum(part) + length > most:
+                yield part
+                part = []
+            part.append(length)
+        yield part
 
 
 def _pass(lengths: Sequence[int], trained_share: float, answers: int) -> Passes:

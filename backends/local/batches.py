@@ -13,7 +13,7 @@ from backends.local.packing import Rows
 from backends.local.render import IGNORE
 from backends.local.tokens import Example, Item
 
-BUCKET_STEPS = 16  # rows of this many steps are sorted by length together
+BUCKET_STEPS = 16  # where rows are padded, those of this many steps are sorted by length together
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +43,65 @@ class Batch:
         return torch.bucketize(position_N, self.rows.bounds[1:], right=True)
 
 
-def steps(items: Sequence[Item], epochs: int, size: int, seed: int) -> Iterator[list[Item]]:
-    """Rows of one optimizer step each: shuffled, then rows of similar length brought together so that
-    little is padding, then the steps shuffled."""
+def steps(items: Sequence[Item], epochs: int, size: int, seed: int, *, packed: bool) -> Iterator[list[Item]]:
+    """Rows of one optimizer step each, in a new order every epoch.
+
+    Packed, that is a plain shuffle. Where rows are padded, those of similar length are brought together
+    and the steps shuffled: little is padding then, and a little less is learnt by it.
+    """
     for epoch in range(epochs):
         order = random.Random(f"{seed}:{epoch}")  # noqa: S311  not for secrets
         shuffled = order.sample(range(len(items)), len(items))
-        window = size * BUCKET_STEPS
-        found: list[list[Item]] = []
-        by_length: list[int] = []
-        for begin in range(0, len(shuffled), window):
-            by_length += sorted(shuffled[begin : begin + window], key=lambda index: items[index].length)
-        for begin in range(0, len(by_length), size):
-            found.append([items[index] for index in by_length[begin : begin + size]])
-        order.shuffle(found)
-        yield from found
+        if not packed:
+            shuffled = _alike(items, shuffled, size)
+        begins = list(range(0, len(shuffled), size))
+        if not packed:
+            order.shuffle(begins)
+        for begin in begins:
+            yield [items[index] for index in shuffled[begin : begin + size]]
 
 
-def passes(step: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
-    """Parts of a step that fit one forward pass: chats × longest chat ≤ `tokens`. Never fewer than one
+def passes(step: Sequence[Item], tokens: int, *, packed: bool) -> Iterator[list[Item]]:
+    """Parts of a step that fit one forward pass of so many tokens, padding included. Never fewer than one
     row, whose chats stay together."""
     part: list[Item] = []
-    for item in sorted(step, key=lambda item: item.length):
-        chats = [chat for other in (*part, item) for chat in other.chats]
-        if part and len(chats) * max(chat.length for chat in chats) > tokens:
+    held = Held(packed)
+    for item in step if packed else sorted(step, key=lambda item: item.length):
+        if part and held.and_also(item).tokens > tokens:
             yield part
-            part = []
+            part, held = [], Held(packed)
         part.append(item)
+        held = held.and_also(item)
     if part:
         yield part
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What some rows take up in one pass, padding included where they are not packed."""
+
+    packed: bool
+    chats: int = 0
+    longest: int = 0
+    real: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.real if self.packed else self.chats * self.longest
+
+    def and_also(self, *items: Item) -> Held:
+        lengths = [chat.length for item in items for chat in item.chats]
+        chats, longest = self.chats + len(lengths), max(self.longest, *lengths)
+        return Held(self.packed, chats, longest, self.real + sum(lengths))
+
+
+def _alike(items: Sequence[Item], order: Sequence[int], size: int) -> list[int]:
+    """The same order, sorted by length within so many steps."""
+    found: list[int] = []
+    window = size * BUCKET_STEPS
+    for begin in range(0, len(order), window):
+        found += sorted(order[begin : begin + window], key=lambda index: items[index].length)
+    return found
 
 
 def collate(chats: Sequence[Example], device: torch.device, *, packed: bool = False) -> Batch:

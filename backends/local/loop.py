@@ -155,9 +155,11 @@ def _step_in_memory(
     except (RuntimeError, MemoryError) as error:
         if not memory.is_short(error):
             raise
-        largest = max((part for part, _ in setup.passes(items)), key=memory.tokens_of)
+        packed = setup.network.packs
+        parts = [part for part, _ in setup.passes(items)]
+        largest = max(parts, key=lambda part: memory.tokens_of(part, packed=packed))
     # Outside of the handler, whose traceback holds on to everything that was computed.
-    tokens = memory.smaller(run, largest, setup.pass_tokens)
+    tokens = memory.smaller(run, largest, setup.pass_tokens, packed=packed)
     if setup.ranks.sharded:
         raise Again  # the other ranks wait in the middle of this pass
     setup.objective.told()  # of the passes that did fit; their rows come again

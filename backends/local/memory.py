@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from backends.local.batches import Held
 from backends.local.run import ADJUSTED, Run, read_json, write_json
 from backends.local.tokens import Item
 from gateway.core.errors import BackendError
@@ -25,13 +26,12 @@ def is_short(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(name in str(error) for name in _SHORT)
 
 
-def tokens_of(part: Sequence[Item]) -> int:
+def tokens_of(part: Sequence[Item], *, packed: bool) -> int:
     """What one pass holds, padding included."""
-    chats = [chat for item in part for chat in item.chats]
-    return len(chats) * max(chat.length for chat in chats)
+    return Held(packed).and_also(*part).tokens
 
 
-def smaller(run: Run, part: Sequence[Item], before: int) -> int:
+def smaller(run: Run, part: Sequence[Item], before: int, *, packed: bool) -> int:
     """Tokens that go through at once from now on, half of what did not fit; kept in the run's folder,
     so that more is not tried again, and said.
 
@@ -44,7 +44,7 @@ def smaller(run: Run, part: Sequence[Item], before: int) -> int:
     """
     if len(part) < 2 or "micro_batch_tokens" in (read_json(run.folder / ADJUSTED) or {}):
         raise not_enough()
-    held = tokens_of(part)
+    held = tokens_of(part, packed=packed)
     write_json(run.folder / ADJUSTED, {"micro_batch_tokens": held // 2})
     run.event(
         "warning", "smaller_passes",
@@ -92,7 +92,7 @@ def _resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def adjusted(run: Run, tokens: int, passes: Callable[[], Iterable[Sequence[Item]]]) -> int:
+def adjusted(run: Run, tokens: int, passes: Callable[[], Iterable[Sequence[Item]]], *, packed: bool) -> int:
     """Tokens at once as a run was found to need it; never more than it was configured with.
 
     Args:
@@ -103,5 +103,6 @@ def adjusted(run: Run, tokens: int, passes: Callable[[], Iterable[Sequence[Item]
     if found is None:
         return tokens
     if "micro_batch_tokens" not in found:
-        return smaller(run, max(passes(), key=tokens_of), tokens)
+        largest = max(passes(), key=lambda part: tokens_of(part, packed=packed))
+        return smaller(run, largest, tokens, packed=packed)
     return min(found["micro_batch_tokens"], tokens)

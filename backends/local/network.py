@@ -60,7 +60,9 @@ class Network:
         base = _load_base(folder, method, dtype, device)
         _refuse_foreign_tokenizer(base, tokenizer, name)
         if body["checkpointing"]:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
+            # Transformers 5 renamed it on the way.
+            enable = getattr(base, "activation_checkpointing_enable", None)
+            (enable or base.gradient_checkpointing_enable)({"use_reentrant": False})
             base.enable_input_require_grads()
         model = base if method == "full" else _with_adapter(base, body["lora"], name)
         network = cls(model, device, dtype, method, _stored(folder))

@@ -63,7 +63,8 @@ class Setup:
     @property
     def plan(self) -> Iterable[Sequence[Item]]:
         """The rows of every step, in order."""
-        return batches.steps(self.items, self.body["epochs"], self.body["batch_size"], self.body["seed"])
+        epochs, size, seed = (self.body[name] for name in ("epochs", "batch_size", "seed"))
+        return batches.steps(self.items, epochs, size, seed, packed=self.network.packs)
 
     def passes(self, items: Sequence[Item]) -> list[tuple[Sequence[Item], float]]:
         """This rank's part of some rows, in parts that fit, and what each counts for.
@@ -71,7 +72,10 @@ class Setup:
         Ranks that hold the weights in parts meet in every pass, so all make as many: who has fewer
         goes through a row again, and it counts for nothing.
         """
-        shares = [list(batches.passes(share, self.pass_tokens)) for share in self.ranks.shares(items)]
+        shares = [
+            list(batches.passes(share, self.pass_tokens, packed=self.network.packs))
+            for share in self.ranks.shares(items)
+        ]
         mine: list[tuple[Sequence[Item], float]] = [(part, 1.0) for part in shares[self.ranks.number]]
         if self.ranks.sharded:
             most = max(len(each) for each in shares)
@@ -96,6 +100,7 @@ def prepare(run: Run, ranks: Ranks) -> Setup:
             run,
             setup.pass_tokens,
             lambda: (part for step in setup.plan for part, _ in setup.passes(step)),
+            packed=setup.network.packs,
         ),
         origin=_origin(setup, config["files"]),
     )

@@ -152,8 +152,8 @@ def test_rows_become_passes_as_the_trainer_makes_them() -> None:
     drawn = [min(512, max(8, round(100 * math.exp(chance.gauss(0, 0.8))))) for _ in range(1200)]
     items = [Example(torch.zeros(length, dtype=torch.int32), torch.zeros(length)) for length in drawn]
     made = list[int]()
-    for step in batches.steps(items, 1, 8, 17):
-        for part in batches.passes(step, 1024):
+    for step in batches.steps(items, 1, 8, 17, packed=True):
+        for part in batches.passes(step, 1024, packed=True):
             made.append(sum(item.length for item in part))
     exact = sorted(drawn)
     lengths = tuple(

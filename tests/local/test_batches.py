@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,32 +35,57 @@ def _items(lengths: Sequence[int]) -> list[Item]:
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 
 
-@given(lengths, st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
-def test_every_epoch_has_every_row_once(found: list[int], size: int, epochs: int, seed: int) -> None:
+@given(lengths, st.integers(1, 9), st.integers(1, 3), st.integers(0, 99), st.booleans())
+def test_every_epoch_has_every_row_once(
+    found: list[int], size: int, epochs: int, seed: int, packed: bool
+) -> None:
     items = _items(found)
-    plan = list(steps(items, epochs, size, seed))
+    plan = list(steps(items, epochs, size, seed, packed=packed))
     an_epoch = -(-len(items) // size)
     assert len(plan) == epochs * an_epoch
     for begin in range(0, len(plan), an_epoch):
         seen = [id(item) for step in plan[begin : begin + an_epoch] for item in step]
         assert sorted(seen) == sorted(map(id, items))
     assert [[id(item) for item in step] for step in plan] == [
-        [id(item) for item in step] for step in steps(items, epochs, size, seed)
+        [id(item) for item in step] for step in steps(items, epochs, size, seed, packed=packed)
     ]
 
 
-@given(lengths, st.integers(1, 200))
-def test_passes_hold_every_row_and_no_more_than_fits(found: list[int], tokens: int) -> None:
+@given(lengths, st.integers(1, 9), st.integers(0, 99))
+def test_the_order_of_packed_rows_asks_nothing_of_their_length(
+    found: list[int], size: int, seed: int
+) -> None:
+    """Rows that are alike in a step teach less; nothing is won by it where nothing is padded."""
+    one, other = (
+        [places[id(item)] for step in steps(items, 1, size, seed, packed=True) for item in step]
+        for items in (_items(found), _items([7] * len(found)))
+        for places in ({id(item): place for place, item in enumerate(items)},)
+    )
+    assert one == other
+
+
+@given(lengths, st.integers(1, 9))
+def test_padded_rows_lie_beside_others_of_their_length(found: list[int], size: int) -> None:
+    plan = list(steps(_items(found), 1, size, 3, packed=False))
+    if len(found) <= size * 16:  # all of them are sorted together
+        spans = sorted((min(each), max(each)) for each in ([item.length for item in step] for step in plan))
+        assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+@given(lengths, st.integers(1, 200), st.booleans())
+def test_passes_hold_every_row_and_no_more_than_fits(found: list[int], tokens: int, packed: bool) -> None:
     items = _items(found)
-    parts = list(passes(items, tokens))
+    parts = list(passes(items, tokens, packed=packed))
     assert sorted(id(item) for part in parts for item in part) == sorted(map(id, items))
     for part in parts:
-        assert len(part) == 1 or len(part) * max(item.length for item in part) <= tokens
+        held = [item.length for item in part]
+        assert len(part) == 1 or (sum(held) if packed else len(held) * max(held)) <= tokens
 
 
 def test_a_pair_is_never_divided() -> None:
     pairs = [Pair(_chat(9), _chat(30)) for _ in range(3)]
-    assert [len(part) for part in passes(pairs, 10)] == [1, 1, 1]
+    for packed in (True, False):
+        assert [len(part) for part in passes(pairs, 10, packed=packed)] == [1, 1, 1]
 
 
 @given(lengths)

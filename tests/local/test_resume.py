@@ -266,7 +266,7 @@ def test_the_latest_are_kept_and_the_best_and_nothing_in_them_is_pickle(bench: B
         bench,
         "one",
         contrary=True,
-        learning_rate=3e-2,
+        learning_rate=2e-2,
         epochs=6,
         body={"checkpoint_every": 3, "early_stopping": 0},
     )
