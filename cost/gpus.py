@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -35,8 +36,31 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Billing:
+    """What a rented hour is cut into: the time on the bill is a whole number of steps, and never under the
+    least. Seconds."""
+
+    step_s: int
+    least_s: int
+    source: Source
+
+    @property
+    def name(self) -> str:
+        step = {1: "second", 60: "minute", 3600: "hour"}.get(self.step_s, f"{self.step_s} seconds")
+        return f"by the {step}" + (f", at least {self.least_s} s" if self.least_s > self.step_s else "")
+
+    def billed_h(self, hours: Decimal) -> Decimal:
+        """Hours on the bill for so many hours of use."""
+        seconds = max(round(hours * 3600, 6), Decimal(self.least_s))  # a third of an hour is 1,200 seconds
+        return Decimal(math.ceil(seconds / self.step_s) * self.step_s) / 3600
+
+
+@dataclass(frozen=True, slots=True)
 class Rental:
-    """One unit that can be rented: an instance with all its GPUs, by the hour."""
+    """One unit that can be rented: an instance with all its GPUs, priced by the hour.
+
+    `billing` is None where the provider is not known to say what it bills by.
+    """
 
     provider: str
     unit: str
@@ -45,6 +69,7 @@ class Rental:
     region: str
     usd_per_hour: Decimal
     source: Source
+    billing: Billing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +121,19 @@ class _Rental(_Table):
     source: str
 
 
+class _Billing(_Table):
+    provider: str
+    step_s: int = Field(ge=1, le=3600)
+    least_s: int = Field(ge=0, le=86_400)
+    source: str
+
+
 class _File(_Table):
     schema_: Literal[1] = Field(alias="schema")
     sources: dict[str, _Source]
     gpus: tuple[_Gpu, ...]
     rentals: tuple[_Rental, ...]
+    billing: tuple[_Billing, ...] = ()
 
 
 @cache
@@ -142,6 +175,7 @@ def _assemble(table: _File) -> Catalogue:
         )
         for row in table.gpus
     )
+    billing = {row.provider: Billing(row.step_s, row.least_s, sources[row.source]) for row in table.billing}
     rentals = tuple(
         Rental(
             provider=row.provider,
@@ -151,6 +185,7 @@ def _assemble(table: _File) -> Catalogue:
             region=row.region,
             usd_per_hour=row.usd_per_hour,
             source=sources[row.source],
+            billing=billing.get(row.provider),
         )
         for row in table.rentals
     )

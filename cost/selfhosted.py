@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cost.estimate import cents, total
 from cost.fit import fit
-from cost.gpus import Catalogue, Gpu, Rental
+from cost.gpus import Billing, Catalogue, Gpu, Rental
 from cost.prices import LOW_CONFIDENCE_BAND
 from cost.serving import busy_hours, capacity
 from gateway.core.estimate import HOURS_PER_MONTH, Estimate, LineItem, Range
@@ -28,6 +28,7 @@ BUSY_SHARE = 0.30  # of a unit's hours that traffic in waves can fill; see `sens
 START_UP = Range(Decimal("0.08"), Decimal("0.25"), Decimal("0.50"))  # hours until a rented machine trains
 FAILED = Range(Decimal("0"), Decimal("0.15"), Decimal("0.50"))  # of the training hours, run in vain
 _HOST_MEMORY_GIB = 64.0
+_WHOLE_HOURS = 3600  # seconds; what is billed by where nobody says it: the dearest practice there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ def _estimate(rental: Rental, hourly: Decimal, hours: Range, units: Range, servi
         _hours("GPU start-up (assumed)", START_UP, hourly, rental),
         _hours("failed runs (assumed)", failed, hourly, rental),
     ]
+    training.append(_rounded_up(hours + START_UP + failed, hourly, rental))
     serves = [_hours("serving, idle hours included", running, hourly, rental)]
     trained, served = total(training), total(serves)
     monthly = cents(served.likely / serving.months)
@@ -194,6 +196,15 @@ def _hours(name: str, quantity: Range, hourly: Decimal, rental: Rental) -> LineI
         cents(quantity.high * hourly * (1 + band)),
     )
     return LineItem(name, quantity.likely, "hour", hourly, usd, rental.source)
+
+
+def _rounded_up(used: Range, hourly: Decimal, rental: Rental) -> LineItem:
+    """What is on the bill beyond the hours used, which are taken to be one rental."""
+    billing = rental.billing or Billing(_WHOLE_HOURS, 0, rental.source)
+    low, likely, high = (billing.billed_h(hours) - hours for hours in (used.low, used.likely, used.high))
+    beyond = Range(min(low, likely, high), likely, max(low, likely, high))
+    name = f"billed {billing.name}" if rental.billing else f"billed {billing.name} (assumed: not stated)"
+    return replace(_hours(name, beyond, hourly, rental), source=billing.source)
 
 
 def _over_horizon(option: SelfHosted) -> Decimal:

@@ -1,5 +1,8 @@
 """The line items of a plan for others' tools: CSV, a workbook whose sums are live formulas, FOCUS columns.
 
+What a project costs beside the job, as entered, is in all three, and in no candidate's sum: in CSV and FOCUS
+under a name of its own, in the workbook on a sheet of its own.
+
 FOCUS is the FinOps Open Cost and Usage Specification (focus.finops.org, columns of 1.2). What is exported
 is a forecast: nothing was billed yet, so `BilledCost` is the likely estimate, and the tags say so.
 """
@@ -10,7 +13,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +23,7 @@ from gateway.core.errors import SpecError, Unsupported
 from gateway.core.estimate import Estimate, LineItem
 from gateway.core.plan import Plan
 from gateway.data import write_atomically
+from gateway.report.series import is_once
 
 COLUMNS = (
     "candidate", "verdict", "line", "quantity", "unit", "price_usd", "usd_low", "usd_likely", "usd_high",
@@ -33,18 +37,23 @@ FOCUS = (
     "ConsumedUnit", "ProviderName", "PublisherName", "InvoiceIssuerName", "RegionId", "RegionName",
     "ResourceId", "ResourceName", "ServiceCategory", "ServiceName", "SkuId", "SkuPriceId", "Tags",
 )  # fmt: skip
-_TRAINING = ("training", "validation")
+
+
+BESIDE = "beside the job"
+_PARTS = ("usd, likely", "low", "high")
+_OWN = "own organisation"  # who charges for people's time
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line item, and whose it is."""
+    """One line item, and whose it is; `beside` is true for what is no part of the job."""
 
     provider: str
     name: str
     region: str
     verdict: str
     line: LineItem
+    beside: bool = False
 
 
 def export(plan: Plan, path: Path) -> None:
@@ -84,12 +93,15 @@ def _rows(plan: Plan) -> Iterator[Row]:
 def _lines(provider: str, name: str, region: str, verdict: str, estimate: Estimate) -> Iterator[Row]:
     for line in estimate.lines:
         yield Row(provider, name, region, verdict, line)
+    for line in estimate.project:
+        yield Row(_OWN, name, "", verdict, line, beside=True)
 
 
 def _plain(row: Row) -> Sequence[object]:
     line, source = row.line, row.line.source
+    name = f"{BESIDE}: {row.name}" if row.beside else row.name
     return (
-        row.name, row.verdict, line.name, line.quantity, line.unit, line.price, line.usd.low, line.usd.likely,
+        name, row.verdict, line.name, line.quantity, line.unit, line.price, line.usd.low, line.usd.likely,
         line.usd.high, source.url, source.as_of.isoformat(), str(source.confidence), source.note,
     )  # fmt: skip
 
@@ -97,21 +109,25 @@ def _plain(row: Row) -> Sequence[object]:
 def _focus(row: Row, plan: Plan) -> Sequence[object]:
     """One FOCUS row; what a forecast cannot know stays empty."""
     line, start = row.line, plan.as_of
-    once = line.name in _TRAINING or "assumed" in line.name
+    once = is_once(line)
+    category = "Other" if row.beside else "AI and Machine Learning"
+    service = "model fine-tuning" if once else "model serving"
     likely, price = line.usd.likely, line.price
     tags = {"tunegate:forecast": "true", "tunegate:spec": plan.spec_hash, "tunegate:verdict": row.verdict}
+    if row.beside:
+        tags["tunegate:beside"] = "true"
     values: Mapping[str, object] = {
         "BillingCurrency": "USD", "BillingPeriodStart": _midnight(_month(start)),
         "BillingPeriodEnd": _midnight(_month(start, 1)), "ChargeCategory": "Usage",
-        "ChargeDescription": f"{line.name} ({row.name})",
+        "ChargeDescription": f"{line.name} ({BESIDE + ': ' if row.beside else ''}{row.name})",
         "ChargeFrequency": "One-Time" if once else "Usage-Based",
         "ChargePeriodStart": _midnight(start), "BilledCost": likely, "EffectiveCost": likely,
         "ListCost": likely, "ContractedCost": likely, "ListUnitPrice": price, "ContractedUnitPrice": price,
         "PricingCategory": "Standard", "PricingQuantity": line.quantity, "PricingUnit": line.unit,
         "ConsumedQuantity": line.quantity, "ConsumedUnit": line.unit, "ProviderName": row.provider,
         "PublisherName": row.provider, "InvoiceIssuerName": row.provider, "RegionId": row.region,
-        "ResourceName": row.name, "ServiceCategory": "AI and Machine Learning",
-        "ServiceName": "model fine-tuning" if once else "model serving", "SkuId": line.name,
+        "ResourceName": row.name, "ServiceCategory": category,
+        "ServiceName": BESIDE if row.beside else service, "SkuId": line.name,
         "Tags": json.dumps(tags),
     }  # fmt: skip
     return [values.get(column, "") for column in FOCUS]
@@ -141,21 +157,25 @@ def _workbook(rows: Sequence[Row]) -> bytes:
             "a workbook needs the extra `report`", place="export", fix="pip install 'tunegate[report]'"
         ) from None
     book = Workbook()
-    lines, totals = book.active, book.create_sheet("totals")
-    assert lines is not None  # noqa: S101  # a new workbook has one
-    lines.title = "lines"
-    lines.append([*COLUMNS, "usd"])
-    for number, row in enumerate(rows, start=2):
-        lines.append([_cell(value) for value in (*_plain(row), f"=ROUND(D{number}*F{number},2)")])
-    totals.append(["candidate", "verdict", "usd, likely", "low", "high"])
-    last = len(rows) + 1
-    names = {row.name: row.verdict for row in rows}
-    for number, (name, verdict) in enumerate(names.items(), start=2):
-        sums = (
-            f"=SUMIF(lines!$A$2:$A${last},A{number},lines!${column}$2:${column}${last})" for column in "NGI"
-        )
-        totals.append([name, verdict, *sums])
-    for sheet, widths in ((lines, {"A": 44, "C": 28, "J": 40, "M": 40}), (totals, {"A": 60, "C": 14})):
+    first, totals = book.active, book.create_sheet("totals")
+    assert first is not None  # noqa: S101  # a new workbook has one
+    first.title = "lines"
+    job, beside = [row for row in rows if not row.beside], [row for row in rows if row.beside]
+    sheets = {"lines": (first, job)}
+    if beside:
+        sheets[BESIDE] = (book.create_sheet(BESIDE), beside)
+    for sheet, items in sheets.values():
+        sheet.append([*COLUMNS, "usd"])
+        for number, row in enumerate(items, start=2):
+            plain = _plain(replace(row, beside=False))
+            sheet.append([_cell(value) for value in (*plain, f"=ROUND(D{number}*F{number},2)")])
+    heads = (f"{of}{part}" for of in ("", f"{BESIDE}: ")[: len(sheets)] for part in _PARTS)
+    totals.append(["candidate", "verdict", *heads])
+    for number, (name, verdict) in enumerate({row.name: row.verdict for row in rows}.items(), start=2):
+        sums = (_sum(title, len(items), number) for title, (_, items) in sheets.items())
+        totals.append([name, verdict, *(each for three in sums for each in three)])
+    wide = {"A": 44, "C": 28, "J": 40, "M": 40}
+    for sheet, widths in (*((sheet, wide) for sheet, _ in sheets.values()), (totals, {"A": 60, "C": 14})):
         sheet.freeze_panes = "A2"
         for cell in sheet[1]:
             cell.font = Font(bold=True)
@@ -164,6 +184,13 @@ def _workbook(rows: Sequence[Row]) -> bytes:
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
+
+
+def _sum(sheet: str, items: int, number: int) -> Iterator[str]:
+    """What a sheet's items of the candidate in that row of `totals` add up to: likely, low, high."""
+    title, last = f"'{sheet}'" if " " in sheet else sheet, items + 1
+    for column in "NGI":
+        yield f"=SUMIF({title}!$A$2:$A${last},A{number},{title}!${column}$2:${column}${last})"
 
 
 def _cell(value: object) -> Any:

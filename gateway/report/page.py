@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.errors import SpecError, Unsupported
-from gateway.core.plan import Plan
+from gateway.core.plan import Candidate, Plan
 from gateway.core.spec import JobSpec, Serving
 from gateway.data import write_atomically
 from gateway.report import charts
@@ -33,9 +33,11 @@ def write_report(plan: Plan, spec: JobSpec, path: Path) -> None:
     drawn = {name: base64.b64encode(svg).decode() for name, svg in _charts(plan, serving, "svg").items()}
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters.update(usd=_usd, tokens=_tokens)
+    beside = _beside(plan)
     text = page.from_string(template).render(
         plan=plan, spec=spec, serving=serving, comparison=plan.comparison, charts=drawn,
         shown=shown(plan.comparison.alternatives) if plan.comparison else [],
+        beside=beside and beside.estimate, beside_of=beside and beside.key,
     )  # fmt: skip
     write_atomically(path, [text.encode()])
 
@@ -71,6 +73,13 @@ def _charts(plan: Plan, serving: Serving, format: Format) -> Mapping[str, bytes]
             "charts need the extra `report`", place="report", fix="pip install 'tunegate[report]'"
         ) from None
     return drawn
+
+
+def _beside(plan: Plan) -> Candidate | None:
+    """Whose project lines are shown: the chosen candidate's, else those of the first that has some."""
+    chosen = plan.chosen_candidate
+    told = (chosen, *plan.candidates) if chosen else plan.candidates
+    return next((each for each in told if each.estimate.project), None)
 
 
 def _usd(value: Decimal | None) -> str:

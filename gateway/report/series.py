@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from gateway.core.estimate import Alternative, Estimate, Range
+from gateway.core.estimate import Alternative, Estimate, LineItem, Range
 from gateway.core.plan import Candidate, Plan, Verdict
 
 Kind = Literal["managed", "self-hosted", "incumbent"]
 _TRAINING = ("training", "validation", "GPU start-up (assumed)", "failed runs (assumed)")
+_ROUNDED_UP = "billed by the "  # … second, minute, hour: what is on the bill beyond the hours of training
 _BY_TOKEN = ("inference input", "inference output")
 _MOST_MANAGED, _MOST_HOSTED = 4, 3
 # Kinds of GPU people ask about, shown beside the cheapest wherever they hold the model.
@@ -72,6 +73,11 @@ def _hosted(option: Alternative, months: int) -> Choice:
     return _choice("self-hosted", f"{option.model} on {option.gpu}", option.unit, option.estimate, months)
 
 
+def is_once(line: LineItem) -> bool:
+    """Whether a line is paid for the training, not for every month."""
+    return line.name in _TRAINING or line.name.startswith(_ROUNDED_UP)
+
+
 def _choice(kind: Kind, label: str, note: str, estimate: Estimate, months: int) -> Choice:
     zero = Range.exactly(Decimal(0))
     start, total = estimate.training_usd or zero, estimate.total_usd or zero
@@ -84,6 +90,6 @@ def _choice(kind: Kind, label: str, note: str, estimate: Estimate, months: int) 
     share = float(by_token / months / month.likely) if month.likely else 0.0
     lines: dict[str, Decimal] = {}
     for line in estimate.lines:
-        name = "training" if line.name in _TRAINING else line.name
+        name = "training" if is_once(line) else line.name
         lines[name] = lines.get(name, Decimal(0)) + line.usd.likely
     return Choice(kind, label, note, start, month, share, lines)

@@ -113,6 +113,7 @@ def test_the_lines_add_up_to_the_cent_and_assumptions_are_named() -> None:
             "training",
             "GPU start-up (assumed)",
             "failed runs (assumed)",
+            "billed by the hour (assumed: not stated)",
             "serving, idle hours included",
         ]
 
