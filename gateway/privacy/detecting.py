@@ -30,8 +30,12 @@ _STRONG = frozenset(_HEALTH_FROM + at for at, weight in enumerate(WEIGHTS) if we
 @lru_cache(maxsize=1)
 def engine() -> Engine:
     """The engine over all rules, the health vocabulary and the names, made once."""
-    rules = (rule.pattern for rule in RULES)
-    return Engine([*rules, *HEALTH, "[A-Z][A-Za-z]", numbers.WORTH_A_LOOK], people.spelled())
+    patterns = [rule.pattern for rule in RULES]
+    return Engine(
+        [*patterns, *HEALTH, "[A-Z][A-Za-z]", numbers.WORTH_A_LOOK],
+        people.spelled(),
+        signs=[rule.sign for rule in RULES],
+    )
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 An `RE2::Set` that runs out of memory answers "no match", which looks like clean text. So every text
 ends with a canary that no data can hold by chance or by intent; where it is not reported, or where
-a rule is reported that then finds nothing, the text counts as not scanned.
+a pattern is reported that then finds nothing, the text counts as not scanned.
 """
 
 from __future__ import annotations
@@ -57,9 +57,15 @@ class Pattern:
 
 
 class Engine:
-    """Finds the matches of many RE2 patterns, and of many words."""
+    """Finds the matches of many RE2 patterns, and of many words.
 
-    def __init__(self, patterns: Sequence[str], words: Iterable[bytes] = ()) -> None:
+    Args:
+        signs: for the first patterns, what is there wherever they match: looked for in their place.
+    """
+
+    def __init__(
+        self, patterns: Sequence[str], words: Iterable[bytes] = (), *, signs: Sequence[str] = ()
+    ) -> None:
         # Consonants that no rule can take for anything; drawn anew, so that no data can hold it on purpose.
         canary = (
             "\x1e" + "".join(secrets.choice("bcdfghjklmnpqrstvwxz") for _ in range(CANARY_BYTES - 2)) + "\x1e"
@@ -68,11 +74,13 @@ class Engine:
         options = re2.Options()
         options.max_mem = _MEMORY_BYTES
         self._set: Any = re2.Set.SearchSet(options)  # pyright: ignore[reportUnknownMemberType]
-        for pattern in [*patterns, canary]:
+        for pattern in [*signs, *patterns[len(signs) :], canary]:
             self._set.Add(pattern)
         self._set.Compile()
         self._canary = len(patterns)
         self._patterns = [Pattern(pattern) for pattern in patterns]
+        self._certain = [sign == pattern for sign, pattern in zip(signs, patterns, strict=False)]
+        self._certain += [True] * (len(patterns) - len(signs))
         self._words = ahocorasick_rs.BytesAhoCorasick(
             [*words, self.tail],
             matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
@@ -80,7 +88,7 @@ class Engine:
         )
 
     def which(self, text: bytes) -> list[int]:
-        """Numbers of the patterns that occur in `text`, which must end with `tail`.
+        """Numbers of the patterns that occur in `text`, which must end with `tail`; or whose signs do.
 
         Raises:
             Silent: the canary was not seen.
@@ -99,7 +107,7 @@ class Engine:
             Silent: nowhere, which contradicts the report.
         """
         found = self._patterns[number].spans(text)
-        if not found:
+        if not found and self._certain[number]:
             raise Silent
         return found
 

@@ -4,10 +4,15 @@
 Patterns are RE2 over folded text (ASCII, see `folding`), so they run in linear time and all at once.
 A pattern's first group, where it has one, is what is found; the rest is its surroundings. None may
 match the record separator `\\x1e`. A new rule is one entry here and a labelled line in the tests.
+
+One pass looks for all rules at once, and the more of each it has to keep in mind, the slower it is: words of
+any number after a digit, a gap of up to forty characters. So it looks for each rule's `sign`, which is shorter
+and there wherever the rule matches (a test holds that), and the rule itself is looked for where its sign is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +21,7 @@ from gateway.privacy import checks, people
 CONTEXT_GAIN = 0.35
 CHECK_LOSS = 0.4
 PIECE_LOSS = 0.3
+_MOST = re.compile(r"(?<!\\)\{(\d+),\d+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Rule:
         context: words that add `CONTEXT_GAIN` where one stands shortly before it, or in the column's name.
         check: a validator; failing it takes `CHECK_LOSS`.
         alone: must not be a piece of a longer number (`12-345-67`).
+        hint: what is there wherever the pattern matches; empty for the pattern as it is, only without the
+            most that its repetitions may have.
     """
 
     type: str
@@ -37,6 +45,12 @@ class Rule:
     context: frozenset[bytes] | None = None
     check: Callable[[bytes], bool] | None = None
     alone: bool = False
+    hint: str = ""
+
+    @property
+    def sign(self) -> str:
+        """What the pass over all rules looks for."""
+        return self.hint or _MOST.sub(r"{\1,}", self.pattern)
 
 
 def near(words: str) -> frozenset[bytes]:
@@ -83,7 +97,7 @@ _STREET = (
 )
 _PLACE = r"(?:(?:St|Ft|Mt)\. )?[A-Z][A-Za-z'-]+(?: (?:of |the |de |la )?[A-Z][A-Za-z'-]+){0,2}"
 _PERSON = r"[A-Z][A-Za-z'-]+(?: [A-Z]\b\.?)?(?:(?: (?:van|von|de|der|den|del|di|da|la|bin|al|el|dos)){0,2} [A-Z][A-Za-z'-]+){0,2}"
-_IS = r"(?:[ \t.]*(?:is|was|are|of|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)\b?){0,4}[ \t:#=.\"']*"
+_IS = r"(?:[ \t.]*(?:is|was|are|of|num(?:ber)?|nos?|nbr|code|id|[:#=]|-)){0,4}[ \t:#=.\"']*"
 _CODE = r"((?:[A-Za-z]{0,5}[-#]?|[A-Za-z]{1,3} )\d[A-Za-z0-9]*(?:[-./][A-Za-z0-9]+| \d{3,})*)"
 
 
@@ -107,11 +121,11 @@ SSN_WORDS = near("ssn ss social ssns tin itin taxpayer")
 RULES: tuple[Rule, ...] = (
     # -- numbers that say themselves what they are
     Rule("ssn", r"(?i)\b(?:ssn|social(?: security)?(?: number| no\.?| #)?|ss ?#|itin)" + _IS + r"(\d{3}[- ]?\d{2}[- ]?\d{4})\b", 0.95, check=checks.ssn),
-    Rule("ssn", r"(?i)\b(?:ssn|social(?: security)?)\b[^\x1e\n.]{0,24}?(?:last (?:four|4)|ending(?: in)?|ends in|xxx-?xx-?)[^\x1e\n\d]{0,12}(\d{4})\b", 0.8),
+    Rule("ssn", r"(?i)\b(?:ssn|social(?: security)?)\b[^\x1e\n.]{0,24}?(?:last (?:four|4)|ending(?: in)?|ends in|xxx-?xx-?)[^\x1e\n\d]{0,12}(\d{4})\b", 0.8, hint=r"(?i)(?:last (?:four|4)|ending|ends in|xxx-?xx-?)"),
     Rule("ssn", r"(?i)\blast (?:four|4)(?: digits)?(?: of)?[^\x1e\n.\d]{0,24}(?:ssn|social)[^\x1e\n.\d]{0,16}(\d{4})\b", 0.8),
     Rule("iban", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", 0.85, near("iban bank account transfer wire"), checks.iban),
     Rule("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+){0,5}\.[A-Za-z]{2,24}\b", 0.95),
-    Rule("email", r"(?i)\b[a-z0-9][a-z0-9._-]{1,40} ?(?:\(at\)|\[at\]| at ) ?[a-z0-9-]{2,40} ?(?:\(dot\)|\[dot\]| dot ) ?(?:com|org|net|edu|gov|io|co)\b", 0.75),
+    Rule("email", r"(?i)\b[a-z0-9][a-z0-9._-]{1,40} ?(?:\(at\)|\[at\]| at ) ?[a-z0-9-]{2,40} ?(?:\(dot\)|\[dot\]| dot ) ?(?:com|org|net|edu|gov|io|co)\b", 0.75, hint=r"(?i)(?:\(dot\)|\[dot\]| dot ) ?(?:com|org|net|edu|gov|io|co)\b"),
     Rule("url", r"(?i)\b(?:https?|ftp|sftp|file|s3|gs)://[^\s\x1e<>\"')\]]{3,}", 0.8),
     Rule("url", r"(?i)\bwww\.[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[^\s\x1e<>\"')\]]*)?", 0.8),
     Rule("url", r"(?:^|[^@\w.-])([A-Za-z0-9][A-Za-z0-9-]{1,62}(?:\.[A-Za-z0-9-]{2,63}){0,3}\.(?:com|org|net|edu|gov|mil|info|biz|io|health|me|us|uk|ca|de|fr|eu|it|es|nl|ch|at|dk|se|pl|ru|cn|jp|in|br|au|xyz|app|dev|online|site|club|tv|cc)\b(?:/[^\s\x1e<>\"')\]]*)?)", 0.55),
@@ -132,7 +146,7 @@ RULES: tuple[Rule, ...] = (
     Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,40}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
     Rule("phone", r"\b(\d[\d .-]{5,14}\d)(?: |-|, ?| ?\()(?i:office|fax|cell|mobile|home|work|direct|pager)\b", 0.6, None, checks.dialled, alone=True),
     # -- dates, and ages over 89
-    Rule("date", r"(?i)\b(?:on|dated?|since|until|before|after|by|seen|from|admitted|discharged|dob:?|visit|follow[- ]?up|f/u|due|appt|appointment|surgery|dos|lmp|started|ended|through|again|returned)(?: on)?:? (\d{1,2}/\d{1,2})(?:[^/\w%]|$)", 0.65, None, checks.month_day, alone=True),
+    Rule("date", r"(?i)\b(?:on|dated?|since|until|before|after|by|seen|from|admitted|discharged|dob:?|visit|follow[- ]?up|f/u|due|appt|appointment|surgery|dos|lmp|started|ended|through|again|returned)(?: on)?:? (\d{1,2}/\d{1,2})(?:[^/\w%]|$)", 0.65, None, checks.month_day, alone=True, hint=r" \d\d?/\d"),
     Rule("date", r"\b" + _MONTH + r"\.? \d{1,2}(?:st|nd|rd|th)?(?:(?:, ?| )(?:19|20)\d{2})?\b", 0.7, DATE_WORDS),
     Rule("date", r"\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ -]" + _MONTH + r"(?:\.?,?[ -](?:(?:19|20)\d{2}|\d{2}))?\b", 0.75, DATE_WORDS),
     Rule("date", r"(?i)\b\d{1,2}(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:19|20)?\d{2}\b", 0.85),
@@ -167,7 +181,7 @@ RULES: tuple[Rule, ...] = (
     Rule("other_id", r"(?i)\b(?:user ?name|user ?id|login(?: name)?|screen name|handle)[:=]? ?(?:is )?([a-z][a-z._-]{1,30}\d[a-z0-9._-]*)\b", 0.8),
     # -- places
     Rule("address", r"\b\d{1,6}[A-Za-z]?(?:-\d{1,5})?(?: " + _COMPASS + r"[A-Z0-9]|, " + _COMPASS + r"[A-Z])[A-Za-z0-9'.-]*,? (?:[A-Z0-9][A-Za-z0-9'.-]*,? ){0,3}?" + _STREET + r"\b\.?(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|room|rm)\.? ?#?|#)[A-Za-z0-9-]+)?", 0.8, near("at address live lives reside resides resided street to")),
-    Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, near("at address live lives reside resides resided to")),
+    Rule("address", r"\b\d{1,6} (?:[a-z0-9][a-z0-9'.-]* ){1,3}(?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b", 0.6, near("at address live lives reside resides resided to"), hint=r" (?:street|avenue|ave|road|boulevard|blvd|lane|court|drive|terrace|parkway|highway|crescent)\b"),
     Rule("address", r"(?:^|[^0-9 ]|[^0-9] )\b([A-Z][a-z'-]+(?: [A-Z][a-z'-]+)? (?:Street|Avenue|Road|Boulevard|Blvd|Lane|Parkway|Highway))\b", 0.65),
     Rule("address", r"\b(?:APO|FPO|DPO|apo|fpo|dpo),? (?:A[AEP]|a[aep]) \d{5}\b", 0.9),
     Rule("address", r"(?i)\b(?:unit|psc|cmr) \d{1,5},? box \d{1,5}\b", 0.9),
@@ -176,9 +190,9 @@ RULES: tuple[Rule, ...] = (
     Rule("address", r"(?i)\b(?:(?:my|his|her|their|the|home|mailing|billing|shipping|new|current|'s) address(?: is| to|:| as|'s)*|address:|live[sd]? at|living at|reside[sd]? at|located at|ship(?:ped)? (?:it )?to|deliver(?:ed)? to|mail(?:ed)? (?:it )?to|house at)[ \n]+([A-Za-z]{0,12} ?\d{1,6}[^\x1e;?!\"]{4,70}[^\x1e;?!\s\"])", 0.75),
     Rule("address", r"(?i)\b(?:rua|rue|via|calle|avenida|strada|ulica|ul\.|plaza|piazza|viale|avda\.?|c/|paseo|praca|place|boulevard|chemin|impasse|allee) [^\x1e\n\d]{2,40}?,? \d{1,5}\b", 0.6),
     Rule("address", r"\b[A-Z][A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|vej|gatan|vagen|gata|veien|plein|katu|tie|gade|alle|utca|ulice)n? \d{1,5}[A-Za-z]?\b", 0.8),
-    Rule("address", r"\b\d{1,5} (?:[A-Za-z'.-]+ )*[A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|plaats|plein|hof|steeg|dreef|baan)\b", 0.7),
-    Rule("address", r"\b((?:\d{1,5}[A-Za-z]?,? )+(?:[A-Za-z][A-Za-z'.-]+ ?){1,5}(?:\d{1,5}[A-Za-z]?)?)[,.]? ?[\n,]? ?>? ?(?i:apt|apartment|suite|ste|unit)\.? ?#?\d{1,5}[A-Za-z]?\b", 0.75),
-    Rule("address", r"\b((?:[A-Z][A-Za-z'.-]+ ){1,5}\d{1,5}[A-Za-z]?)[,.]? ?[\n,]? ?>? ?(?i:apt|apartment|suite|ste|unit)\.? ?#?\d{1,5}[A-Za-z]?\b", 0.75),
+    Rule("address", r"\b\d{1,5} (?:[A-Za-z'.-]+ )*[A-Za-z-]{3,30}(?:strasse|straat|gasse|weg|platz|laan|plaats|plein|hof|steeg|dreef|baan)\b", 0.7, hint=r"(?:strasse|straat|gasse|weg|platz|laan|plaats|plein|hof|steeg|dreef|baan)\b"),
+    Rule("address", r"\b((?:\d{1,5}[A-Za-z]?,? )+(?:[A-Za-z][A-Za-z'.-]+ ?){1,5}(?:\d{1,5}[A-Za-z]?)?)[,.]? ?[\n,]? ?>? ?(?i:apt|apartment|suite|ste|unit)\.? ?#?\d{1,5}[A-Za-z]?\b", 0.75, hint=r"(?i:apt|apartment|suite|ste|unit)\.? ?#?\d"),
+    Rule("address", r"\b((?:[A-Z][A-Za-z'.-]+ ){1,5}\d{1,5}[A-Za-z]?)[,.]? ?[\n,]? ?>? ?(?i:apt|apartment|suite|ste|unit)\.? ?#?\d{1,5}[A-Za-z]?\b", 0.75, hint=r"(?i:apt|apartment|suite|ste|unit)\.? ?#?\d"),
     Rule("geography", r"\b(?i:apt|apartment|suite|ste|unit|box)\.? ?#?\d{1,5}[A-Za-z]?\n[> ]{0,3}([A-Z][^\x1e\n\d,]{1,30})(?:[,\n]|$)", 0.65),
     Rule("geography", r"\b(?i:apt|apartment|suite|ste|unit|box)\.? ?#?\d{1,5}[A-Za-z]?\n[^\x1e\n]{2,40}\n(?:[> ,]{0,3}\n)?[^\x1e\n\d]{0,36}\b(\d{4,6})\b", 0.65),
     Rule("geography", r"\b(?:" + _PLACE + r",? )?" + _STATE + r"\.?,?\s+\d{5}(?:-\d{4})?\b", 0.95),
