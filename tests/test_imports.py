@@ -22,9 +22,11 @@ SIGNING = ("gateway.records.envelope", "gateway.records.files", "gateway.records
 RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
     "gateway.data": ("gateway.core", "gateway.data"),
-    "gateway.privacy": ("gateway.core", "gateway.data", "gateway.privacy"),
+    "gateway.crew": ("gateway.core", "gateway.data", "gateway.crew"),
+    "gateway.privacy": ("gateway.core", "gateway.data", "gateway.crew", "gateway.privacy"),
     "gateway.onepass": (
-        "gateway.core", "gateway.data", "gateway.privacy", "backends.registry", "gateway.onepass",
+        "gateway.core", "gateway.data", "gateway.crew", "gateway.privacy", "backends.registry",
+        "gateway.onepass",
     ),
     "gateway.policy": ("gateway.core", "gateway.policy", *SIGNING),
     "gateway.records": ("gateway.core", "gateway.records"),

@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from gateway.core.errors import DataError
+from gateway.crew import Batch, Crew, Lost, batches, useful
 from gateway.data import Checks, Dataset, Observer, OnProgress, RunPass, SplitCollector, Tokens, run_pass
-from gateway.onepass.batches import Batch, batches, useful
-from gateway.onepass.crew import Crew
-from gateway.onepass.work import CounterName, Reader, Scans, Shared, Task
+from gateway.onepass.work import MAKER, CounterName, Reader, Scans, Shared, Task
 from gateway.privacy import Scanner
 
 
@@ -66,10 +66,30 @@ def _shared_pass(
     seen, common = _learned(dataset, salt, found)
     task = Task.of(dataset, salt, common, helpers.counters, helpers.home)
     task = task.model_copy(update={"scans": scanner is not None, "beside": dict(helpers.beside)})
-    with Crew(task, helpers.number(dataset)) as crew:
-        for answer in crew.answers(chain(seen, found)):
-            for partner, part in zip(partners, answer, strict=True):
+    with Crew(MAKER, task.model_dump_json().encode(), helpers.number(dataset)) as crew:
+        read = (answer for _, answer in crew.answers(chain(seen, found)))
+        for answer in chain([crew.hello], read):
+            for partner, part in zip(partners, _known(answer), strict=True):
                 partner.add(part)
+
+
+def _known(answer: list[Any] | Lost) -> list[Any]:
+    """What the observers hand over.
+
+    Raises:
+        DataError: a process ended, or failed.
+    """
+    if not isinstance(answer, Lost):
+        return answer
+    if answer.error is None:
+        raise DataError(
+            "a process that was reading the data has ended",
+            fix="free some memory, then try again; the data are as they were",
+        )
+    raise DataError(
+        f"a process that was reading the data failed ({answer.error})",
+        fix="this is a fault of ours: please report it, with the versions that `tunegate --version` says",
+    )
 
 
 def _learned(dataset: Dataset, salt: bytes, found: Iterator[Batch]) -> tuple[list[Batch], bytes | None]:

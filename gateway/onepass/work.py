@@ -13,14 +13,15 @@ from backends import registry
 from gateway.core.job import Site
 from gateway.core.rows import Message, Row, Split, TokenCounter
 from gateway.core.spec import Data
+from gateway.crew import Batch
 from gateway.data import Checks, Dataset, Observer, Record, Source, SplitCollector, Tokens
 from gateway.data.formats import Format
 from gateway.data.lines import RawRecord, parse_object
 from gateway.data.reasons import RowProblem
-from gateway.onepass.batches import Batch
 from gateway.privacy import Scanner
 from gateway.privacy.totals import from_json, to_json
 
+MAKER = f"{__name__}:make"
 # Nobody's; it has everything in it that makes an observer load what it looks things up in.
 _TEXT = "Dr. Jane Miller, 12 Oak Street, Springfield, IL 62704, on 03/14/2019: diabetes"
 _MADE_UP = Record(0, 1, {"text": _TEXT}, Row(1, (Message("user", _TEXT), Message("assistant", "7"))), 1)
@@ -146,3 +147,27 @@ def _raw(number: int, line: bytes | None) -> RawRecord:
         return RawRecord(number, len(line), parse_object(line))
     except RowProblem as problem:
         return RawRecord(number, len(line), None, problem.code)
+
+
+def make(told: bytes) -> Reading:
+    return Reading(Task.model_validate_json(told))
+
+
+class Reading:
+    """A pass's part in another process: shows batches to its observers, and hands over what they saw."""
+
+    def __init__(self, task: Task) -> None:
+        self._beside, dataset = task.beside, task.dataset()
+        self._seers = observers(task, dataset)
+        self._reader = Reader(dataset, self._seers)
+
+    def hello(self) -> list[Any]:
+        """What stands beside the rows, as if it had been a batch."""
+        for seer in self._seers:
+            if isinstance(seer, Scans):
+                seer.scanner = Scanner(beside=self._beside)
+        return [seer.hand_over() for seer in self._seers]
+
+    def read(self, batch: Batch) -> list[Any]:
+        self._reader.read(batch)
+        return [seer.hand_over() for seer in self._seers]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.core.rows import Finding, ScanSummary
+from gateway.crew import Crew, Lost, batches, useful
 from gateway.data import Dataset, OnProgress
-from gateway.privacy import workers
+from gateway.privacy import hand
 from gateway.privacy.classes import THRESHOLD
 from gateway.privacy.ner import Ner
 from gateway.privacy.scanner import Scanner
@@ -35,20 +36,25 @@ def scan_dataset(
         DataError: a file is gone, damaged, or has changed since the dataset was opened.
     """
     scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside, ner=ner)
-    processes = 1 if ner else workers.useful(dataset) if processes is None else processes
+    processes = 1 if ner else useful(dataset) if processes is None else processes
     if processes < 2:
         for file, record in dataset.originals(on_progress):
             scanner.see_raw(record.value, line=record.line, file=file)
         return scanner.summary()
     wanted = floor if on_finding is not None else None
-    for batch, answer in workers.answers(dataset, processes, wanted, on_progress):
-        try:
-            part = None if answer is None else from_json(answer["totals"])
-        except (KeyError, ValueError):
-            part = None
-        lost = 0 if part is not None else len(batch.lines)
-        scanner.add(part, records=batch.skipped + lost)
-        if on_finding is not None and answer is not None and part is not None:
-            for place in answer["findings"]:
-                on_finding(Finding(*place))
+    with Crew(hand.MAKER, hand.task(wanted), processes) as crew:
+        for batch, answer in crew.answers(batches(dataset, on_progress)):
+            part = _totals(answer)
+            scanner.add(part, records=len(batch.lines) if part is None else 0)
+            if on_finding is not None and part is not None:
+                for place in answer["findings"]:
+                    on_finding(Finding(*place))
     return scanner.summary()
+
+
+def _totals(answer: Any) -> ScanSummary | None:
+    """What a process found in a batch; None where nobody can say: the scan is then incomplete."""
+    try:
+        return None if isinstance(answer, Lost) else from_json(answer["totals"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -17,10 +17,10 @@ from backends import registry
 from gateway.core.errors import DataError
 from gateway.core.rows import DataProfile
 from gateway.core.spec import JobSpec
+from gateway.crew import Batch
+from gateway.crew.wire import pack, unpack
 from gateway.data import profile
 from gateway.onepass import CounterName, Helpers, reader
-from gateway.onepass.batches import Batch
-from gateway.onepass.crew import pack, unpack
 from tests.data.make import chat, sentence
 
 COUNTERS = (
@@ -46,7 +46,7 @@ def rows() -> Iterator[bytes]:
 
 @pytest.fixture(autouse=True)
 def _many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.onepass.batches.BATCH_BYTES", 50_000)
+    monkeypatch.setattr("gateway.crew.batching.BATCH_BYTES", 50_000)
 
 
 @pytest.fixture

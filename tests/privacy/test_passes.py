@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.core.errors import DataError
 from gateway.core.rows import Finding, ScanSummary
 from gateway.core.spec import Data
+from gateway.crew import useful
 from gateway.data import Dataset, open_dataset
 from gateway.privacy import cache as cache_module
-from gateway.privacy import detecting, scan_dataset, workers
+from gateway.privacy import detecting, scan_dataset
 from gateway.privacy.cache import ScanCache, key_of
 from gateway.privacy.engine import Engine
 
@@ -39,7 +39,7 @@ def dataset(folder: Path, rows: int = 60, *, extra: str = "") -> Dataset:
 def test_two_processes_find_the_same_in_the_same_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_BATCH_BYTES", 900)
+    monkeypatch.setattr("gateway.crew.batching.BATCH_BYTES", 900)
     data = dataset(tmp_path)
     alone, shared = list[Finding](), list[Finding]()
     one = scan_dataset(data, on_finding=alone.append, floor=0.0, processes=1)
@@ -52,22 +52,30 @@ def test_two_processes_find_the_same_in_the_same_order(
 def test_a_process_that_dies_leaves_the_scan_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dead() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-c", ""],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    monkeypatch.setattr("gateway.crew.batching.BATCH_BYTES", 900)
 
-    monkeypatch.setattr(workers, "_start", dead)
-    totals = scan_dataset(dataset(tmp_path), processes=2)
+    def kill(*_: int) -> None:
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+
+    totals = scan_dataset(dataset(tmp_path), processes=2, on_progress=kill)
     assert totals.complete is False
     assert totals.records == 63
 
 
+def test_a_process_that_cannot_scan_leaves_the_scan_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(_floor: float | None) -> bytes:
+        return b'{"floor": "high"}'
+
+    monkeypatch.setattr("gateway.privacy.hand.task", wrong)
+    totals = scan_dataset(dataset(tmp_path), on_finding=print, processes=2)
+    assert (totals.complete, totals.records) == (False, 63)
+
+
 def test_small_data_and_tables_need_no_processes(tmp_path: Path) -> None:
-    assert workers.useful(dataset(tmp_path)) == 1
+    assert useful(dataset(tmp_path)) == 1
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""The scan of some lines, in another process: what `passes` asks of a crew.
+
+The task and the answers are JSON: a floor; totals, and findings as places. No text comes back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.core.rows import Finding
+from gateway.crew import Batch
+from gateway.data.lines import parse_object
+from gateway.data.reasons import RowProblem
+from gateway.privacy.scanner import Scanner
+from gateway.privacy.totals import to_json
+
+MAKER = f"{__name__}:make"
+# Nobody's; it makes the scanner load what it looks things up in.
+_MADE_UP = {"text": "Dr. Jane Miller, 12 Oak Street, Springfield, IL 62704, on 03/14/2019: diabetes"}
+
+
+def task(floor: float | None) -> bytes:
+    """What a hand is told: the confidence from which findings are; None for totals alone."""
+    return orjson.dumps({"floor": floor})
+
+
+def make(told: bytes) -> Scanning:
+    return Scanning(orjson.loads(told)["floor"])
+
+
+class Scanning:
+    """Scans batches; each answer stands for itself."""
+
+    def __init__(self, floor: float | None) -> None:
+        self._floor = floor
+
+    def hello(self) -> None:
+        scanner = Scanner()
+        scanner.see_raw(_MADE_UP, line=0, file=0)
+        scanner.summary()
+
+    def read(self, batch: Batch) -> dict[str, Any]:
+        found: list[Finding] = []
+        scanner = Scanner() if self._floor is None else Scanner(on_finding=found.append, floor=self._floor)
+        for number, line in zip(batch.numbers, batch.lines, strict=True):
+            scanner.see_raw(_parsed(line), line=number, file=batch.file)
+        totals = to_json(scanner.summary())
+        places = [(f.line, f.field, f.start, f.end, f.type, f.confidence, f.file) for f in found]
+        return {"totals": totals, "findings": places}
+
+
+def _parsed(line: bytes | None) -> dict[str, Any] | None:
+    """The record; None where it is too long to be read, or is none."""
+    try:
+        return None if line is None else parse_object(line)
+    except RowProblem:
+        return None
