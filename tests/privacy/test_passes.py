@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 from gateway.core.errors import DataError
 from gateway.core.rows import Finding, ScanSummary
 from gateway.core.spec import Data
-from gateway.crew import useful
+from gateway.crew import Batch, batches, useful
 from gateway.data import Dataset, open_dataset
 from gateway.privacy import cache as cache_module
 from gateway.privacy import detecting, scan_dataset
@@ -54,11 +55,17 @@ def test_a_process_that_dies_leaves_the_scan_incomplete(
 ) -> None:
     monkeypatch.setattr("gateway.crew.batching.BATCH_BYTES", 900)
 
-    def kill(*_: int) -> None:
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
+    def deadly(data: Dataset, _: object) -> Iterator[Batch]:
+        for at, batch in enumerate(batches(data, None)):
+            if at == 1:
+                children = psutil.Process().children(recursive=True)
+                for child in children:
+                    child.kill()
+                psutil.wait_procs(children)
+            yield batch
 
-    totals = scan_dataset(dataset(tmp_path), processes=2, on_progress=kill)
+    monkeypatch.setattr("gateway.privacy.passes.batches", deadly)
+    totals = scan_dataset(dataset(tmp_path), processes=2)
     assert totals.complete is False
     assert totals.records == 63
 
