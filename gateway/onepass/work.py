@@ -18,13 +18,12 @@ from gateway.data import Checks, Dataset, Observer, Record, Source, SplitCollect
 from gateway.data.formats import Format
 from gateway.data.lines import RawRecord, parse_object
 from gateway.data.reasons import RowProblem
-from gateway.privacy import Scanner
+from gateway.privacy import Scanner, hand
 from gateway.privacy.totals import from_json, to_json
 
 MAKER = f"{__name__}:make"
-# Nobody's; it has everything in it that makes an observer load what it looks things up in.
-_TEXT = "Dr. Jane Miller, 12 Oak Street, Springfield, IL 62704, on 03/14/2019: diabetes"
-_MADE_UP = Record(0, 1, {"text": _TEXT}, Row(1, (Message("user", _TEXT), Message("assistant", "7"))), 1)
+# Nobody's; it makes a counter load its vocabulary.
+_MADE_UP = Record(0, 1, {}, Row(1, (Message("user", "How many?"), Message("assistant", "7"))), 1)
 
 
 class CounterName(BaseModel):
@@ -116,7 +115,9 @@ def observers(task: Task, dataset: Dataset) -> list[Shared]:
     common = None if task.common is None else bytes.fromhex(task.common)
     found: list[Shared] = [Checks(), SplitCollector(dataset, salt=bytes.fromhex(task.salt), common=common)]
     found += [Tokens(name.make(task.home)) for name in task.counters]
-    found += [Scans(Scanner())] if task.scans else []
+    if task.scans:
+        hand.load()
+        found.append(Scans(Scanner()))
     Reader(dataset, found).show(_MADE_UP)
     for each in found:
         each.hand_over()

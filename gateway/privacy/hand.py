@@ -13,17 +13,27 @@ from gateway.core.rows import Finding
 from gateway.crew import Batch
 from gateway.data.lines import parse_object
 from gateway.data.reasons import RowProblem
-from gateway.privacy.scanner import Scanner
+from gateway.privacy import lexicon
+from gateway.privacy.scanner import Scanner, scan_record
 from gateway.privacy.totals import to_json
 
 MAKER = f"{__name__}:make"
 # Nobody's; it makes the scanner load what it looks things up in.
-_MADE_UP = {"text": "Dr. Jane Miller, 12 Oak Street, Springfield, IL 62704, on 03/14/2019: diabetes"}
+_MADE_UP = {
+    "text": "Dr. Jane Miller, 12 Oak Street, Springfield, IL 62704, on 03/14/2019: d i a b e t e s &#9;"
+}
 
 
 def task(floor: float | None) -> bytes:
     """What a hand is told: the confidence from which findings are; None for totals alone."""
     return orjson.dumps({"floor": floor})
+
+
+def load() -> None:
+    """Load every list and rule that a scan may need: half a second, and a second for the cities."""
+    lexicon.cities()
+    lexicon.is_word(b"word")
+    scan_record(_MADE_UP)
 
 
 def make(told: bytes) -> Scanning:
@@ -37,9 +47,7 @@ class Scanning:
         self._floor = floor
 
     def hello(self) -> None:
-        scanner = Scanner()
-        scanner.see_raw(_MADE_UP, line=0, file=0)
-        scanner.summary()
+        load()
 
     def read(self, batch: Batch) -> dict[str, Any]:
         found: list[Finding] = []
