@@ -12,7 +12,7 @@ from cost.breakeven import BreakEven, Managed, break_even, managed, sensitivity
 from cost.catalogue import BasePrice, base_price
 from cost.entered import Discount, Entered, Override, entered_from
 from cost.estimate import OWN_HARDWARE, Priced, Usage, cents, estimate
-from cost.fit import fit
+from cost.fit import Together, fit
 from cost.gpus import Catalogue, Gpu, Rental, load_gpus
 from cost.prices import PriceBook, Quote
 from cost.probing import Measured, Probes
@@ -42,6 +42,7 @@ __all__ = [
     "Quote",
     "Rental",
     "SelfHosted",
+    "Together",
     "Usage",
     "accuracy",
     "base_price",

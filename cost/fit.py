@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cost.gpus import load_gpus
 from cost.hours import Work, assumed, hours
@@ -22,6 +23,23 @@ SMALL = 10_000_000  # parameters; below, nobody has measured that bf16 gains any
 TINY = 10_000_000  # parameters; below, one thread does the work
 _USABLE = 0.92  # of a machine's memory: the rest belongs to the system and to others
 _NONE = Probes()
+
+_WHOLE = "weights in 4 bits are not shared out among processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How many processes train together, where that was asked for; None leaves it to what fits."""
+
+    processes: int | None = None
+    sharded: bool | None = None  # each holds a part of the weights, or all of them
+
+    @classmethod
+    def asked(cls, options: Mapping[str, Any]) -> Together:
+        """What a backend's options say of it; they may not have been checked yet."""
+        processes, sharded = options.get("processes"), options.get("sharded")
+        whole = isinstance(processes, int) and not isinstance(processes, bool) and processes > 0
+        return cls(processes if whole else None, sharded if isinstance(sharded, bool) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ def fit(
     batch_size: int,
     methods: tuple[str, ...] = ("lora", "qlora", "full"),
     probes: Probes = _NONE,
+    together: Together = Together(),
 ) -> Fit:
     """How one training job lies on one machine.
 
@@ -60,8 +79,9 @@ def fit(
         batch_size: rows of one optimizer step, likewise.
         methods: that the backend can train this model with.
         probes: what was measured on this machine.
+        together: processes and sharding, where the spec asks for them.
     """
-    desk = _Desk(spec, shape, machine, Rows(tokens, rows, epochs, batch_size), probes)
+    desk = _Desk(spec, shape, machine, Rows(tokens, rows, epochs, batch_size), probes, together)
     tried = list(desk.ways(methods))
     return desk.told(next((way for way in tried if desk.fits(way)), tried[-1]))
 
@@ -86,22 +106,31 @@ class _Desk:
     machine: Machine
     data: Rows
     probes: Probes
+    together: Together = Together()
 
     def ways(self, methods: tuple[str, ...]) -> Iterator[_Way]:
         """All ways to try, the cheapest in time first, the smallest last."""
         sizes = [2**power for power in range(int(math.log2(self.data.batch_size)), -1, -1)]
-        gpus = max(1, self.machine.gpus) if self.machine.gpu else 1
-        together = min(gpus, self.data.batch_size)
-        spread = [(together, False)] + ([(together, True)] if together > 1 else [])
         for method in self._methods(methods):
-            for processes, sharded in spread if method != "qlora" else spread[:1]:
+            for processes, sharded in self._spread(method):
                 for checkpointing in (False, True):
                     for size in sizes:
                         if size <= max(1, self.data.batch_size // processes):
                             yield _Way(method, processes, sharded, size, checkpointing)
 
+    def _spread(self, method: Method) -> list[tuple[int, bool]]:
+        """Processes, and whether each holds a part of the weights alone; as asked, else one for each GPU."""
+        gpus = max(1, self.machine.gpus) if self.machine.gpu else 1
+        most = gpus if self.machine.gpu else self.data.batch_size
+        count = min(self.together.processes or gpus, most, self.data.batch_size)
+        if self.together.sharded is not None and method != "qlora":
+            return [(count, self.together.sharded)]
+        return [(count, False), (count, True)] if count > 1 and method != "qlora" else [(count, False)]
+
     def _methods(self, methods: tuple[str, ...]) -> list[Method]:
         asked = self.spec.method
+        if asked == "auto" and self.together.sharded:
+            return ["lora"]
         if asked == "auto":
             return ["lora", "qlora"] if "qlora" in methods and "lora" in methods else ["lora"]
         return [asked]
@@ -120,10 +149,10 @@ class _Desk:
     def answers(self) -> int:
         return 2 if self.spec.task == "dpo" else 1
 
-    @property
-    def room_gib(self) -> float:
-        """On each GPU, or in the machine."""
-        return _USABLE * (self.machine.gpu_memory_gib if self.machine.gpu else self.machine.memory_gib)
+    def room_gib(self, way: _Way) -> float:
+        """For each process: on its GPU, or its part of the machine."""
+        machine = self.machine
+        return _USABLE * (machine.gpu_memory_gib if machine.gpu else machine.memory_gib / way.processes)
 
     def pass_tokens(self, way: _Way) -> int:
         """The most that one pass holds: never more than one step's rows, and none longer than the longest."""
@@ -170,7 +199,7 @@ class _Desk:
         )
 
     def fits(self, way: _Way) -> bool:
-        return sum(parts_gib(self.load(way)).values()) <= self.room_gib
+        return sum(parts_gib(self.load(way)).values()) <= self.room_gib(way)
 
     @property
     def precision(self) -> tuple[Precision, tuple[str, str]]:
@@ -197,7 +226,8 @@ class _Desk:
         )
         if measured and measured.of_this(made, steps):
             made = measured.run
-        return Work(self.setting(way), made, steps, way.processes, before)
+        faster = way.processes if self.machine.gpu else 1  # the cores of a machine are shared among them
+        return Work(self.setting(way), made, steps, faster, before)
 
     def told(self, way: _Way) -> Fit:
         """The answer for one way."""
@@ -205,7 +235,8 @@ class _Desk:
         memory = round(sum(parts.values()), 3)
         measured = self.measured(way)
         speeds = measured.speeds() if measured else assumed(self.machine, self.threads[0])
-        fits = memory <= self.room_gib
+        whole = way.method == "qlora" and bool(self.together.sharded)
+        fits = memory <= self.room_gib(way) and not whole
         return Fit(
             machine=self.machine,
             fits=fits,
@@ -213,7 +244,7 @@ class _Desk:
             parts_gib=parts,
             hours=hours(self.work(way), speeds),
             choices=self._choices(way),
-            why_not=None if fits else self._why_not(parts, memory),
+            why_not=None if fits else _WHOLE if whole else self._why_not(way, parts, memory),
             basis=measured.sentence() if measured else None,
         )
 
@@ -222,32 +253,36 @@ class _Desk:
             "precision": self.precision[1],
             "micro_batch": (
                 way.per_pass,
-                f"{way.per_pass} × {self.length:,} tokens a pass, within {self.room_gib:.1f} GiB",
+                f"{way.per_pass} × {self.length:,} tokens a pass, within {self.room_gib(way):.1f} GiB",
             ),
             "checkpointing": (way.checkpointing, _why_checkpointing(way.checkpointing)),
             "threads": self.threads,
             "method": (way.method, self._why_method(way)),
         }
         if way.processes > 1:
-            found["processes"] = (way.processes, "one for each GPU; each takes its share of a step's rows")
+            why = "as options say" if self.together.processes else "one for each GPU"
+            found["processes"] = (way.processes, f"{why}; each takes its share of a step's rows")
         if way.sharded:
-            found["sharded"] = (True, "a whole copy of the weights does not fit on one GPU")
+            why = "as options say" if self.together.sharded else "a whole copy does not fit on one GPU"
+            found["sharded"] = (True, f"each process holds a part of the weights: {why}")
         return found
 
     def _why_method(self, way: _Way) -> str:
         if self.spec.method != "auto":
             return "as the spec says"
+        if self.together.sharded:
+            return f"LoRA: {_WHOLE}, and options ask for that"
         if way.method == "qlora":
             return "QLoRA: with whole weights it does not fit; in 4 bits it does"
         return "LoRA: the least memory, and an adapter anyone can load"
 
-    def _why_not(self, parts: Mapping[str, float], memory: float) -> str:
+    def _why_not(self, way: _Way, parts: Mapping[str, float], memory: float) -> str:
         largest = max(parts, key=lambda name: parts[name])
         machine = self.machine
         what = f"{machine.gpu} memory" if machine.gpu else "memory"
         return (
             f"needs about {memory:.1f} GiB for one row of {self.longest:,} tokens, most of it {largest} "
-            f"({parts[largest]:.1f} GiB); {machine.name} has {self.room_gib:.1f} GiB of {what} to give"
+            f"({parts[largest]:.1f} GiB); {machine.name} has {self.room_gib(way):.1f} GiB of {what} to give"
         )
 
 

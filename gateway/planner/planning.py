@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 
 from backends.base import Backend
-from cost import OWN_HARDWARE, Priced, Probes, Usage, estimate, fit, smallest_change
+from cost import OWN_HARDWARE, Priced, Probes, Together, Usage, estimate, fit, smallest_change
 from gateway.core.errors import TunegateError
 from gateway.core.facts import ModelFacts, ModelShape
 from gateway.core.gate import Action, Decision
@@ -174,9 +174,9 @@ class _Judge:
         if shape is None or epochs is None or batch_size is None:
             return None
         backend, methods = place.backend, place.model.methods
-        ask = partial(
-            self._ask, stats, epochs, batch_size, methods, self._request.probes.get(backend.name, Probes())
-        )
+        probes = self._request.probes.get(backend.name, Probes())
+        together = Together.asked(self._request.spec.options.get(backend.name, {}))
+        ask = partial(self._ask, stats, epochs, batch_size, methods, probes, together)
         lies = ask(self._request.spec, shape, machine)
         if lies.fits:
             return lies
@@ -193,6 +193,7 @@ class _Judge:
         batch_size: int,
         methods: tuple[str, ...],
         probes: Probes,
+        together: Together,
         spec: JobSpec,
         shape: ModelShape,
         machine: Machine,
@@ -208,6 +209,7 @@ class _Judge:
             batch_size=batch_size,
             methods=methods,
             probes=probes,
+            together=together,
         )
 
     def _translate(

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend, Staged
-from cost import Probes, fit, load_gpus
+from cost import Probes, Together, fit, load_gpus
 from cost.probing import keep, read
 from gateway.core.errors import DataError, NothingCanRun
 from gateway.core.facts import ModelFacts, ModelShape
@@ -132,7 +132,8 @@ def everywhere(rooms: Rooms, spec: JobSpec) -> list[Lies]:
                 continue
             translation = backend.translate(asked, place.key, profile, None)
             rows = profile.split_rows.get("train", 0)
-            question = _Question(asked, place.model, shape, stats, rows, translation)
+            together = Together.asked(asked.options.get(name, {}))
+            question = _Question(asked, place.model, shape, stats, rows, translation, together)
             found += question.answers(place.machine, probes.get(name, Probes()))
     if not found:
         raise NothingCanRun("no model of this spec has known sizes here", fix="fetch it, or name another")
@@ -149,6 +150,7 @@ class _Question:
     stats: TokenStats
     rows: int
     translation: Translation
+    together: Together
 
     def answers(self, here: Machine, probes: Probes) -> Iterator[Lies]:
         gpus = sorted(load_gpus().gpus, key=lambda gpu: (gpu.memory_gib, gpu.name))
@@ -169,6 +171,7 @@ class _Question:
             epochs=int(body["epochs"]),
             batch_size=int(body["batch_size"]),
             probes=probes,
+            together=self.together,
         )
 
 
