@@ -13,7 +13,7 @@
     ├── StoreConflict        somebody else moved this job first; read it again
     │   └── NotNow           the job is in no state for what was asked of it
     ├── StoreError           the job store cannot be opened, read or written
-    ├── RecordError          a record cannot be written, or does not verify
+    ├── RecordError          a record cannot be written or read, or its key cannot be used
     ├── JobNotFound          no job has this id
     └── BackendError         a backend failed
         ├── Auth             credentials missing, expired or without the right
@@ -186,10 +186,9 @@ class StoreError(TunegateError):
 
 
 class RecordError(TunegateError):
-    """A record cannot be written, or one that was read does not verify."""
+    """A record cannot be written or read, or the key that signs it cannot be used."""
 
     code = "record"
-    exit_code = 1
 
 
 class JobNotFound(TunegateError):

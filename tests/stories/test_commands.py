@@ -314,5 +314,5 @@ def test_what_is_not_built_says_so_in_a_typed_error(user: User, command: tuple[s
 def test_an_empty_home_has_no_jobs_and_no_records(user: User) -> None:
     assert user.json("jobs", "list") == []
     assert "0 records" in user.tunegate("records", "verify").stderr
-    assert "no record" in user.tunegate("records", "show", "1", code=1).stderr
+    assert "no record" in user.tunegate("records", "show", "1", code=2).stderr
     assert (user.home.stat().st_mode & 0o777) == 0o700

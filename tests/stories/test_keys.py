@@ -49,7 +49,7 @@ def test_a_rotated_key_may_have_a_passphrase_and_reading_asks_for_none(user: Use
     user.tunegate("records", "key", "rotate", "--passphrase")
     del user.env["TUNEGATE_PASSPHRASE"]
     user.tunegate("records", "verify")
-    told = user.tunegate("records", "key", "rotate", code=1).stderr
+    told = user.tunegate("records", "key", "rotate", code=2).stderr
     assert "passphrase_env" in told
     assert len(signers_by(user, "four horses in a boat")) == 3
 
@@ -93,7 +93,7 @@ def test_a_key_that_the_settings_name_is_followed_by_one_that_is_named(user: Use
         user.tunegate("records", "key", "new", f"{name}.pem", "--no-passphrase")
     user.write("tunegate.toml", '[signing]\nkey = "one.pem"\n')
     one = user.json("records", "key", "show")["id"]
-    assert "--to" in user.tunegate("records", "key", "rotate", code=1).stderr
+    assert "--to" in user.tunegate("records", "key", "rotate", code=2).stderr
     told = user.tunegate("records", "key", "rotate", "--to", "two.pem").stderr
     assert 'key = "two.pem"' in told
     user.write("tunegate.toml", '[signing]\nkey = "two.pem"\n')

@@ -193,7 +193,7 @@ def _adopt(home: Path, from_home: Path) -> None:
 def test_young_records_are_not_pruned_and_old_ones_leave_a_word(officer: User) -> None:
     assert "no record is old enough" in officer.tunegate("records", "prune").stderr
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
-    told = officer.tunegate("records", "prune", "--before", tomorrow, code=1)
+    told = officer.tunegate("records", "prune", "--before", tomorrow, code=2)
     assert "kept for 6 years" in told.stderr
     officer.write("tunegate.toml", "[records]\nkeep_years = 0\n")
     head = _head(officer)
@@ -221,10 +221,10 @@ def test_what_makes_no_sense_is_said(arguments: list[str], told: str, officer: U
 
 def test_what_is_no_export_and_no_head_is_said(officer: User) -> None:
     officer.write("x.zip", b"nothing")
-    assert "not an export" in officer.tunegate("records", "verify", "x.zip", code=1).stderr
-    assert "SEQ:SHA256" in officer.tunegate("records", "verify", "--against", "latest", code=1).stderr
+    assert "not an export" in officer.tunegate("records", "verify", "x.zip", code=2).stderr
+    assert "SEQ:SHA256" in officer.tunegate("records", "verify", "--against", "latest", code=2).stderr
     officer.tunegate("records", "export", "--out", "a.zip")
-    assert "File exists" in officer.tunegate("records", "export", "--out", "a.zip", code=1).stderr
+    assert "File exists" in officer.tunegate("records", "export", "--out", "a.zip", code=2).stderr
 
 
 def test_the_same_in_python(officer: User) -> None:

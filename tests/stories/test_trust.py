@@ -331,18 +331,18 @@ def test_a_statement_signed_for_something_else_is_no_bundle(user: User, spec: Pa
 
 def test_an_officers_key_may_have_a_passphrase(user: User, spec: Path) -> None:
     user.write("trust/trust.toml", BAA)
-    told = user.tunegate("records", "key", "new", "officer.pem", code=1).stderr
+    told = user.tunegate("records", "key", "new", "officer.pem", code=2).stderr
     assert "TUNEGATE_PASSPHRASE" in told
     user.env["TUNEGATE_PASSPHRASE"] = "four horses in a boat"
     user.tunegate("records", "key", "new", "officer.pem")
     assert "ENCRYPTED" in (user.folder / "officer.pem").read_text()
     sign(user)
     user.env["TUNEGATE_PASSPHRASE"] = "wrong"
-    told = user.tunegate("policy", "sign", "trust", "--key", "officer.pem", code=1).stderr
+    told = user.tunegate("policy", "sign", "trust", "--key", "officer.pem", code=2).stderr
     assert "passphrase is wrong" in told
     assert "horses" not in told
     del user.env["TUNEGATE_PASSPHRASE"]
-    told = user.tunegate("policy", "sign", "trust", "--key", "officer.pem", code=1).stderr
+    told = user.tunegate("policy", "sign", "trust", "--key", "officer.pem", code=2).stderr
     assert "nobody is here to be asked" in told
     pin(user)  # needs the public half alone
     assert judged(user, spec)[1] == set()
@@ -353,7 +353,7 @@ def test_an_officers_key_may_be_in_a_variable(user: User) -> None:
     user.write("trust/trust.toml", BAA)
     user.env["OFFICER_KEY"] = SigningKey.generate().private_pem().decode()
     user.tunegate("policy", "sign", "trust", "--key", "env:OFFICER_KEY")
-    assert "not set" in user.tunegate("policy", "sign", "trust", "--key", "env:NOBODYS", code=1).stderr
+    assert "not set" in user.tunegate("policy", "sign", "trust", "--key", "env:NOBODYS", code=2).stderr
 
 
 SIGNER = """
@@ -395,12 +395,12 @@ def test_an_officers_key_may_be_one_that_cannot_be_read(user: User, monkeypatch:
     user.outside("policy", "sign", "trust", "--key", "signer:token:slot-0")
     assert (user.folder / "trust.bundle").exists()
     monkeypatch.setattr(sys, "path", [str(user.folder / "site"), *sys.path])
-    told = user.tunegate("policy", "sign", "trust", "--key", "signer:token:broken", code=1).stderr
+    told = user.tunegate("policy", "sign", "trust", "--key", "signer:token:broken", code=2).stderr
     assert "does not verify" in told
-    told = user.tunegate("policy", "sign", "trust", "--key", "signer:token:absent", code=1).stderr
+    told = user.tunegate("policy", "sign", "trust", "--key", "signer:token:absent", code=2).stderr
     assert "RuntimeError" in told
     assert "1234" not in told
-    assert "token" in user.tunegate("policy", "sign", "trust", "--key", "signer:tokn:x", code=1).stderr
+    assert "token" in user.tunegate("policy", "sign", "trust", "--key", "signer:tokn:x", code=2).stderr
     user.write("tunegate.toml", '[signing]\nkey = "signer:token:slot-0"\n')
     shown = user.tunegate("records", "key", "show").stdout
     assert "signer:token:slot-0" in shown
