@@ -18,12 +18,20 @@ def approve(
     context: typer.Context,
     job: Annotated[str, typer.Argument(help="the job's id", metavar="JOB", show_default=False)],
     name: Annotated[
-        str, typer.Option("--as", help="who approves, as the trust bundle names them", show_default=False)
+        str,
+        typer.Option(
+            "--as",
+            help="who approves, as the trust bundle or tunegate.toml names them",
+            metavar="NAME",
+            show_default=False,
+        ),
     ],
     key: Annotated[
         str,
         typer.Option(
-            help="their private key: a file, env:VARIABLE or signer:NAME:ARGUMENT", show_default=False
+            help="their private key: a file, env:VARIABLE or signer:NAME:ARGUMENT",
+            metavar="KEY",
+            show_default=False,
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="sign without asking")] = False,
@@ -36,8 +44,9 @@ def approve(
     Example: tunegate jobs approve job_01j… --as alice --key alice.pem
     """
     found = gateway_of(context).jobs.get(job)
-    for part, value in found.terms.items():
-        err.print(f"{part}: {value}", highlight=False, markup=False, soft_wrap=True)
+    for part, value in found.terms(name).items():
+        told = value if isinstance(value, str) else ", ".join(dict.fromkeys(value))
+        err.print(f"{part}: {told}", highlight=False, markup=False, soft_wrap=True)
     confirm(f"Approve {found.id} ({found.name}) as {name}?", yes=yes)
     found.approve(name, key)
     if as_json:

@@ -203,7 +203,7 @@ class Reconciler:
     def pause(self, job_id: str) -> Job:
         job = self._store.get(job_id)
         if job.state.final:
-            raise NotNow(f"a job that is {job.state} cannot be paused", place=job_id)
+            raise _ended(job, "paused")
         return self._store.want(job_id, "pause")
 
     def resume(self, job_id: str, caps: Caps | None = None) -> Job:
@@ -225,7 +225,7 @@ class Reconciler:
             event = self._acts.event("info", "state", text)
             return self._store.retry(job, caps, anew=anew, event=event)
         if job.state.final or job.wanted == "cancel":
-            raise NotNow(f"a job that is {job.state} cannot be resumed", place=job_id)
+            raise _ended(job, "resumed")
         return self._store.want(job_id, "run")
 
     def starts_anew(self, job: Job) -> bool:
@@ -394,3 +394,8 @@ def _defect(error: Exception) -> TunegateError:
     return TunegateError(
         f"a step failed with {type(error).__name__}", place=place, fix="this is a defect: please report it"
     )
+
+
+def _ended(job: Job, wish: str) -> NotNow:
+    fix = f"what came of it: `tunegate jobs show {job.id}`"
+    return NotNow(f"a job that is {job.state} cannot be {wish}", place=job.id, fix=fix)

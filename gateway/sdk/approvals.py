@@ -99,12 +99,8 @@ class Approvals:
             RecordError: it is not their key, or the record cannot be written.
             NotNow: it waits for nobody's approval, or has ended.
         """
-        rooms, terms = self._rooms, self.terms(job)
-        approver = self._approver(job, name)
-        if is_own(approver, terms):
-            raise PolicyDenied(
-                f"{name} asked for this job, and nobody approves their own", place=job.id, fix="ask another"
-            )
+        rooms = self._rooms
+        approver, terms = self.asked(job, name)
         signer = rooms.signer(key)
         if signer.id not in approver.keys:
             raise RecordError(
@@ -123,10 +119,23 @@ class Approvals:
         )
         return self._keep(job, event)
 
+    def asked(self, job: Job, name: str) -> tuple[Approver, Terms]:
+        """Who would approve a job, and what they would sign; raises as `approve` does before it signs."""
+        approver, terms = self._approver(job, name), self.terms(job)
+        if is_own(approver, terms):
+            raise PolicyDenied(
+                f"{name} asked for this job, and nobody approves their own", place=job.id, fix="ask another"
+            )
+        return approver, terms
+
     def _approver(self, job: Job, name: str) -> Approver:
         waits = self.awaiting(job)
         if job.state in (JobState.SUCCEEDED, JobState.CANCELLED) or not waits:
-            raise NotNow(f"a job that is {job.state} waits for nobody's approval", place=job.id)
+            raise NotNow(
+                f"a job that is {job.state} waits for nobody's approval",
+                place=job.id,
+                fix=f"how it stands: `tunegate jobs show {job.id}`",
+            )
         approvers = self._rooms.trust.approvers
         fit = [each for each in approvers if {each.name, *each.roles} & set(waits)]
         found = next((each for each in fit if each.name == name), None)

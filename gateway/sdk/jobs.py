@@ -77,10 +77,10 @@ class JobHandle(TunedModel):
         waits = self._job.state is JobState.AWAITING_APPROVAL
         return self._rooms.approvals.awaiting(self._job) if waits else ()
 
-    @property
-    def terms(self) -> Mapping[str, Any]:
-        """What an approver of this job signs: names, and hashes of all that may not change."""
-        return self._rooms.approvals.terms(self._job).to_json()
+    def terms(self, name: str) -> Mapping[str, str | builtins.list[str]]:
+        """What `name` would sign as an approver of this job: names, and hashes of all that may not change.
+        Raises as `approve` does where they may not."""
+        return self._rooms.approvals.asked(self._job, name)[1].to_json()
 
     def approvals(self) -> tuple[Approval, ...]:
         """Every approval given, oldest first, and why it does not count where it does not."""

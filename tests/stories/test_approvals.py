@@ -107,7 +107,9 @@ def test_nobody_but_the_approver_approves(user: User, job: str) -> None:
     assert "bob may not approve as privacy-officer" in approve(user, job, "bob", code=2)
     assert "may: alice" in approve(user, job, "bob", code=2)
     theirs = ("jobs", "approve", job, "--as", "alice", "--key", "bob.pem", "--yes")
-    assert "not a key of alice" in user.tunegate(*theirs, code=1).stderr
+    told = user.tunegate(*theirs, code=2).stderr
+    assert "not a key of alice" in told
+    assert "['" not in told, "who asked is told in words"
     assert "nobody is here to ask" in user.tunegate(*theirs[:-1], code=2).stderr
     user.tunegate("jobs", "work", "--once")
     assert not started(user, job)
@@ -132,7 +134,9 @@ def test_nobody_approves_their_own(user: User, spec: Path, who: str) -> None:
 def test_a_waiting_job_can_be_cancelled(user: User, job: str) -> None:
     user.tunegate("jobs", "cancel", job)
     assert shown(user, job)["state"] == "cancelled"
-    assert "waits for nobody's approval" in approve(user, job, code=2)
+    told = user.tunegate("jobs", "approve", job, "--as", "alice", "--key", "alice.pem", code=2).stderr
+    assert "waits for nobody's approval" in told
+    assert "sha256" not in told, "nothing is shown to be signed, and nobody is asked"
 
 
 def test_a_job_that_waits_for_nobody_is_not_approved(user: User, spec: Path) -> None:
