@@ -32,6 +32,7 @@ class Metric:
         bounds: smallest and largest possible value; None where there is no such limit.
         margin: a difference smaller than this is none that anybody would notice.
         asked: whether a spec may name it; the others are measured where they apply.
+        general: whether it is about what any assistant knows, not about the task.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     bounds: tuple[float, float] | None = None
     margin: float = 0.0
     asked: bool = True
+    general: bool = False
 
 
 _SHARE = (0.0, 1.0)
@@ -91,6 +93,7 @@ METRICS: Mapping[str, Metric] = {
             "share of 48 fixed general questions answered rightly; none of them is from the dataset",
             bounds=_SHARE,
             asked=False,
+            general=True,
         ),
         Metric(
             "general_loss",
@@ -99,6 +102,7 @@ METRICS: Mapping[str, Metric] = {
             unit="nats/token",
             margin=0.1,
             asked=False,
+            general=True,
         ),
     )
 }

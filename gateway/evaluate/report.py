@@ -109,8 +109,14 @@ class Evaluation:
 
     @property
     def conclusion(self) -> Conclusion:
-        """One word for all of it; forgetting counts like any other loss."""
-        verdicts = {result.verdict for result in self.results if result.metric.unit != "s"}
+        """One word for all of it. Forgetting counts like any other loss; nobody tunes to be better at
+        the general questions, so being better there alone is not better."""
+        counted = [result for result in self.results if result.metric.unit != "s"]
+        verdicts = {
+            result.verdict
+            for result in counted
+            if not (result.metric.general and result.verdict is Verdict.BETTER)
+        }
         if Verdict.WORSE in verdicts:
             return Conclusion.MIXED if Verdict.BETTER in verdicts else Conclusion.WORSE
         if Verdict.BETTER in verdicts:

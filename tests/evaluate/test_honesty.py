@@ -173,7 +173,7 @@ def _general(base: float, tuned: float, *, loss: tuple[float, float] | None = No
 
     def score(examples: Sequence[tuple[Sequence[Message], Message]], is_tuned: bool) -> list[Score]:
         assert loss is not None
-        return [Score(-loss[is_tuned] * (20 + i), 20 + i) for i in range(len(examples))]
+        return [Score(-loss[is_tuned] * (1 + i / 100) * (20 + i), 20 + i) for i in range(len(examples))]
 
     return evaluate(
         Evaluate(metrics=("exact_match",)),
@@ -190,6 +190,12 @@ def test_forgetting_is_seen_and_makes_the_conclusion_worse() -> None:
     assert found.result("general_answers").verdict is Verdict.WORSE
     assert found.conclusion is Conclusion.WORSE
     assert "WORSE than base" in found.result("general_answers").sentence
+
+
+def test_better_at_the_general_questions_alone_is_not_better() -> None:
+    found = _general(0.9, 0.9, loss=(3.0, 2.0))
+    assert found.result("general_loss").verdict is Verdict.BETTER
+    assert found.conclusion is Conclusion.UNCLEAR
 
 
 def test_keeping_it_is_seen_too() -> None:
@@ -209,8 +215,8 @@ def test_a_base_at_chance_is_too_small_to_tell() -> None:
 def test_plain_english_that_became_unlikely_is_seen_and_a_hair_is_not(after: float, verdict: Verdict) -> None:
     found = _general(0.9, 0.9, loss=(2.0, after)).result("general_loss")
     assert found.difference is not None
-    assert found.difference.value == pytest.approx(after - 2.0)
-    assert found.verdict is (verdict if found.difference.low is not None else Verdict.UNCLEAR)
+    assert found.difference.value == pytest.approx(after - 2.0, rel=0.1)
+    assert found.verdict is verdict
 
 
 def test_nothing_general_is_asked_unless_it_is_wanted() -> None:
