@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -101,6 +102,53 @@ def check_line(line: str) -> None:
     }
     unknown = {word for word in words[len(path) :] if re.match(r"--?[a-z]", word)} - known
     assert not unknown, f"{line}: no such option {unknown}"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_value_to_give_has_a_name(words: tuple[str, ...]) -> None:
+    """`--as NAME`, not `--as <str>`: what is to be given is said, not of what type it is."""
+    for parameter in COMMANDS[words].params:
+        if parameter.type_descriptor.annotation in (str, Path, list[str], list[Path]):
+            assert parameter.metavar, f"`tunegate {' '.join(words)}`: {parameter.name}"
+
+
+def told() -> Iterator[tuple[str, str]]:
+    """Every text in our own code that names a command: module and line, and the command."""
+    for top in ("gateway", "backends", "cost"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                for command in re.findall(r"`(tunegate [a-z][^`…]+)`", text_of(node)):
+                    yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", command
+
+
+def text_of(node: ast.AST) -> str:
+    """A string as it is printed, X for each value put into it; empty for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+    return ""
+
+
+def test_commands_named_in_messages_exist() -> None:
+    """What an error tells to do next can be done."""
+    found = list(told())
+    assert len(found) > 50
+    for place, command in found:
+        if "--help" not in command:
+            try:
+                check_line(command)
+            except AssertionError as error:
+                raise AssertionError(f"{place}: {error}") from None
+
+
+def test_nothing_is_eaten_as_markup() -> None:
+    """`[[approvers]]` in a help text would be read as a style, and be gone."""
+    for words, command in COMMANDS.items():
+        texts = [command.help, *(parameter.help for parameter in command.params)]
+        eaten = [each for text in texts for each in re.findall(r"\[[a-z/][^\]]*\]", text or "")]
+        assert not eaten, f"`tunegate {' '.join(words)} --help` loses {eaten}"
 
 
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")})

@@ -210,5 +210,5 @@ def _questions() -> Iterator[Finding]:
     )  # fmt: skip
     yield Finding(
         "ask", "review", "has an expert read a random tenth of the rows?",
-        f"below 95 % good ones, do not train ({AGENCY})", "draw one: `tunegate data review --sample`",
+        f"below 95 % good ones, do not train ({AGENCY})", "draw one: `tunegate data review SPEC`",
     )  # fmt: skip

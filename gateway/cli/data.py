@@ -40,7 +40,7 @@ def show(
     context: typer.Context,
     spec: SpecFile,
     number: Annotated[int, typer.Option("-n", help="how many examples")] = 2,
-    backend: Annotated[str, typer.Option(help="whose template")] = "local",
+    backend: Annotated[str, typer.Option(help="whose template", metavar="BACKEND")] = "local",
 ) -> None:
     """Examples exactly as the model will see them; the tokens it is trained on are highlighted.
 
@@ -64,7 +64,7 @@ def scan(
     every: Annotated[bool, typer.Option("--all", help="findings below the threshold too, in JSON")] = False,
     report_file: Annotated[
         Path | None,
-        typer.Option("--report", help="a page for an officer; holds no text", metavar="FILE.html"),
+        typer.Option("--report", help="write a page for an officer; holds no text", metavar="FILE.html"),
     ] = None,
     show_context: Annotated[
         bool, typer.Option("--show-context", help="findings with the text around them, masked; terminal only")
@@ -103,6 +103,8 @@ def scan(
         highlight=False,
     )
     views.table(out, ("type", "findings"), sorted(report.findings.items()))
+    if report_file is not None:
+        hint(f"wrote {report_file}")
     if not report.complete:
         err.print("part of it could not be read: all of it counts as not scanned", highlight=False)
     hint("a scan that finds nothing never lowers a class")

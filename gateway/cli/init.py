@@ -17,10 +17,19 @@ def register(app: typer.Typer) -> None:
 def init(
     context: typer.Context,
     data: Annotated[str | None, typer.Option(help="the file with your rows", metavar="FILE")] = None,
-    model: Annotated[str | None, typer.Option(help="base model, or a list with commas")] = None,
-    prompt: Annotated[str | None, typer.Option(help="column with the input, for tables")] = None,
-    completion: Annotated[str | None, typer.Option(help="column with the answer, for tables")] = None,
-    data_class: Annotated[str | None, typer.Option("--class", help="public … phi; default phi")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="base model, or a list with commas", metavar="MODEL")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="column with the input, for tables", metavar="COLUMN")
+    ] = None,
+    completion: Annotated[
+        str | None, typer.Option(help="column with the answer, for tables", metavar="COLUMN")
+    ] = None,
+    data_class: Annotated[
+        str | None,
+        typer.Option("--class", help="public, internal, confidential, pii or phi (default)", metavar="CLASS"),
+    ] = None,
     to: Annotated[Path, typer.Option(help="where to write", metavar="FOLDER")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="replace what is there")] = False,
 ) -> None:

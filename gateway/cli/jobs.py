@@ -101,14 +101,18 @@ def events(context: typer.Context, job: JobId, as_json: JsonFlag = False) -> Non
 def logs(
     context: typer.Context,
     job: JobId,
-    lines: Annotated[int, typer.Option(help="how many, from the end")] = 100,
+    lines: Annotated[int, typer.Option(help="how many, from the end", min=1)] = 100,
 ) -> None:
-    """The training process's own log (local jobs).
+    """What the training process itself wrote (local jobs); mostly nothing. Progress is in `jobs events`.
 
     Example: tunegate jobs logs job_01j… --lines 20
     """
-    for line in gateway_of(context).jobs.get(job).logs(lines):
+    found = gateway_of(context).jobs.get(job)
+    written = list(found.logs(lines))
+    for line in written:
         typer.echo(line)
+    if not written:
+        hint(f"the log is empty; what happened: tunegate jobs events {found.id}")
 
 
 @app.command("cancel")

@@ -39,7 +39,8 @@ def new(
 ) -> None:
     """Make a key pair for an officer or approver: FILE, and the public half beside it (`.pub`).
 
-    The passphrase is asked, or taken from the variable that `[signing] passphrase_env` names.
+    The passphrase is asked, or taken from $TUNEGATE_PASSPHRASE; `passphrase_env`, under `signing` in
+    tunegate.toml, names another variable.
 
     Example: tunegate records key new officer.pem
     """
@@ -55,7 +56,7 @@ def new(
 @app.command("rotate")
 def rotate(
     context: typer.Context,
-    why: Annotated[str, typer.Option(help="in a few words; recorded")] = "rotation",
+    why: Annotated[str, typer.Option(help="in a few words; recorded", metavar="TEXT")] = "rotation",
     to: Annotated[
         str | None, typer.Option(help="the next key, where the settings name the present one", metavar="KEY")
     ] = None,

@@ -31,7 +31,10 @@ app = typer.Typer(
 @app.command("check")
 def check(
     context: typer.Context,
-    files: Annotated[list[Path] | None, typer.Argument(help="policy files; default: those in force")] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="policy files; default: those in force", metavar="FILE...", show_default=False),
+    ] = None,
 ) -> None:
     """Validate policies against the schema, and all that grants permission. Exit 1 when one is wrong.
 
@@ -144,7 +147,10 @@ def test(
 def sign(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="the officer's folder", metavar="FOLDER")],
-    key: Annotated[str, typer.Option(help="the officer's key: a file, env:VARIABLE or signer:NAME:ARGUMENT")],
+    key: Annotated[
+        str,
+        typer.Option(help="the officer's key: a file, env:VARIABLE or signer:NAME:ARGUMENT", metavar="KEY"),
+    ],
     to: Annotated[Path, typer.Option("--out", help="file to write", metavar="FILE")] = Path("trust.bundle"),
     expires: Annotated[
         str | None, typer.Option(help="the last day it holds; default: in a year", metavar="YYYY-MM-DD")
@@ -153,8 +159,8 @@ def sign(
 ) -> None:
     """Sign everything that grants permission, as one file: policies, attestations, approvers' keys.
 
-    The folder holds trust.toml (sets, [[attestations]], [[approvers]]), policies/*.cedar, keys/*.pub
-    and determinations/. Once its key is pinned, nothing else grants permission.
+    The folder holds trust.toml (rules, attestations, approvers), policies/*.cedar, keys/*.pub and
+    determinations/. Once its key is pinned, nothing else grants permission.
 
     Example: tunegate policy sign trust/ --key officer.pem --out trust.bundle
     """

@@ -17,7 +17,8 @@ app = typer.Typer(help="records: verify, show and export the signed account", no
 def verify(
     context: typer.Context,
     export: Annotated[
-        Path | None, typer.Argument(help="an export, from any machine; default: this home's account")
+        Path | None,
+        typer.Argument(help="an export, from any machine; default: this home's account", metavar="EXPORT"),
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="a head kept elsewhere: shows a cut tail", metavar="SEQ:SHA256")
@@ -25,7 +26,8 @@ def verify(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="believe this key alone, and those it named: its id, or a file with its public half"
+            help="believe this key alone, and those it named: its id, or a file with its public half",
+            metavar="KEY",
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -88,7 +90,10 @@ def show(
 @app.command("export")
 def export(
     context: typer.Context,
-    to: Annotated[Path, typer.Option("--out", help="file to write: .zip, or .jsonl for the records alone")],
+    to: Annotated[
+        Path,
+        typer.Option("--out", help="file to write: .zip, or .jsonl for the records alone", metavar="FILE"),
+    ],
     start: Annotated[
         str | None, typer.Option("--from", help="first day of the summary", metavar="YYYY-MM-DD")
     ] = None,
@@ -116,7 +121,7 @@ def prune(
     before: Annotated[
         str | None, typer.Option(help="an earlier day than the settings' `keep_years`", metavar="YYYY-MM-DD")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
 ) -> None:
     """Remove records older than they must be kept. A signed record stays in their stead, so that the
     account still verifies; nothing younger is ever removed.

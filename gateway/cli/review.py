@@ -93,15 +93,20 @@ def review(
     what: What,
     officer: Annotated[str, typer.Option("--as", help="who signs", metavar="NAME")] = "",
     key: Annotated[
-        str, typer.Option(help="key to sign with: a file, env:NAME or signer:NAME:ARGUMENT", metavar="KEY")
+        str,
+        typer.Option(help="key to sign with: a file, env:VARIABLE or signer:NAME:ARGUMENT", metavar="KEY"),
     ] = "",
     sample: Annotated[int, typer.Option(help="rows to look at", min=1)] = 300,
-    seed: Annotated[str | None, typer.Option(help="draw this sample again; default: a new one")] = None,
+    seed: Annotated[
+        str | None, typer.Option(help="draw this sample again; default: a new one", metavar="SEED")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="show what was found instead of masking it")] = False,
     answers: Annotated[
         Path | None, typer.Option(help="answers to a sample that --json drew, completed", metavar="FILE")
     ] = None,
-    to: Annotated[str, typer.Option("--to", help="class that the data has if no row leaks")] = "internal",
+    to: Annotated[
+        str, typer.Option("--to", help="class that the data has if no row leaks", metavar="CLASS")
+    ] = "internal",
     expires: Annotated[
         str | None, typer.Option(help="last day it holds; default: in a year", metavar="YYYY-MM-DD")
     ] = None,
@@ -121,7 +126,7 @@ def review(
       tunegate data review job.yaml --answers sample.json --as alice --key alice.pem
     """
     data = gateway_of(context).data
-    target, last = _class(to), parse_day(expires)
+    target, last = _class(to), parse_day(expires, "--expires")
     if answers is None and as_json:
         print_json(data.sample(what, number=sample, seed=seed).to_json())
         return

@@ -39,7 +39,9 @@ def sandbox(
     only: Annotated[
         str | None, typer.Option(help="these backends alone, with commas between", metavar="NAMES")
     ] = None,
-    pace: Annotated[str, typer.Option(help="how long a job lives: fast, calm, or seconds")] = "calm",
+    pace: Annotated[
+        str, typer.Option(help="how long a job lives: fast, calm, or seconds", metavar="PACE")
+    ] = "calm",
     fail: Annotated[bool, typer.Option("--fail", help="training breaks off half-way")] = False,
     reject_file: Annotated[
         bool, typer.Option("--reject-file", help="datasets are refused while they are validated")

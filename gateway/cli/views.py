@@ -77,8 +77,9 @@ def _worth(made: Plan, opening: Opening) -> str:
     """What a door is worth opening for: its saving, or its cost where the choice has no price."""
     if opening.saves_usd:
         return f"which saves ${_money(opening.saves_usd)}"
-    total = made.candidate(opening.candidate).estimate.total_usd
-    return f"${_money(total.likely)} in all" if total else "not priced"
+    estimate = made.candidate(opening.candidate).estimate
+    total = estimate.total_usd
+    return f"{estimate.told(total)} in all" if total else "not priced"
 
 
 def _data_lines(console: Console, made: Plan) -> None:

@@ -85,7 +85,9 @@ def deploy(
     """
     if answers(job) and deployment_of(job) is None:
         raise Unsupported(
-            "this job's model answers without a deployment", place=job.id, fix="ask it as it is"
+            "this job's model answers without a deployment",
+            place=job.id,
+            fix=f"ask it: `tunegate jobs chat {job.id}`",
         )
     failures = 0
     while True:
