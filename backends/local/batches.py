@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from backends.local.packing import Rows
+from backends.local.packing import Rows, sent
 from backends.local.render import IGNORE
 from backends.local.tokens import Example, Item
 
@@ -21,26 +22,22 @@ class Batch:
     """Chats for one forward pass: side by side, or end to end in a single row.
 
     Side by side, padding comes last, where a causal model cannot see it, so no attention mask is needed
-    and the fast kernels stay open.
+    and the fast kernels stay open. Of each chat there is as much as its last trained token follows from.
+    All of it is made on the host, so that a GPU is never asked, and waited for, where anything lies.
 
     Attributes:
         ids_B_T: tokens, int64.
-        labels_B_T: what is to be predicted *at* each position, int64, `IGNORE` where nothing is: the
-            chat's labels moved one to the left.
+        at_N: places in the flattened tokens after which a trained one follows, int64.
+        labels_N: the token that follows there, int64.
+        chat_N: which chat it is of, int64.
         rows: where chats lie that are packed end to end.
     """
 
     ids_B_T: Tensor
-    labels_B_T: Tensor
+    at_N: Tensor
+    labels_N: Tensor
+    chat_N: Tensor
     rows: Rows | None = None
-
-    @property
-    def chat_N(self) -> Tensor:
-        """For each trained position, in the order of `labels_B_T[trained]`, which chat it is of."""
-        row_N, position_N = (self.labels_B_T != IGNORE).nonzero().unbind(1)
-        if self.rows is None:
-            return row_N
-        return torch.bucketize(position_N, self.rows.bounds[1:], right=True)
 
 
 def steps(items: Sequence[Item], epochs: int, size: int, seed: int, *, packed: bool) -> Iterator[list[Item]]:
@@ -106,16 +103,24 @@ def _alike(items: Sequence[Item], order: Sequence[int], size: int) -> list[int]:
 
 def collate(chats: Sequence[Example], device: torch.device, *, packed: bool = False) -> Batch:
     """Tensors of some chats: chats × longest, or where they are `packed` 1 × all of them."""
-    nothing = torch.tensor([IGNORE], dtype=torch.int32)
-    ids = [chat.ids_T for chat in chats]
-    labels = [torch.cat((chat.labels_T[1:], nothing)) for chat in chats]
+    nexts = [chat.labels_T.numpy()[1:] for chat in chats]
+    trained = [np.flatnonzero(each != IGNORE) for each in nexts]
+    lengths = [int(each[-1]) + 1 if len(each) else 1 for each in trained]
+    ids = [chat.ids_T.numpy()[:length] for chat, length in zip(chats, lengths, strict=True)]
+    longest = max(lengths)
     if packed:
-        lengths = [chat.length for chat in chats]
-        both = torch.cat(ids)[None], torch.cat(labels)[None]
-        rows = Rows.of(lengths, device)
+        ids_B_T, begins = np.concatenate(ids)[None], np.cumsum([0, *lengths[:-1]])
     else:
-        pad = torch.nn.utils.rnn.pad_sequence
-        both = pad(ids, batch_first=True), pad(labels, batch_first=True, padding_value=IGNORE)
-        rows = None
-    ids_B_T, labels_B_T = (each.long().to(device) for each in both)
-    return Batch(ids_B_T, labels_B_T, rows)
+        begins = np.arange(len(chats)) * longest
+        ids_B_T = np.stack([np.pad(each, (0, longest - len(each))) for each in ids])
+    at_N = np.concatenate([begin + each for begin, each in zip(begins, trained, strict=True)])
+    labels_N = np.concatenate([each[at] for each, at in zip(nexts, trained, strict=True)])
+    chat_N = np.repeat(np.arange(len(chats)), [len(each) for each in trained])
+    at = sent(at_N, device)
+    return Batch(
+        sent(ids_B_T.astype(np.int64), device),
+        at,
+        sent(labels_N.astype(np.int64), device),
+        sent(chat_N, device),
+        Rows.of(lengths, device, at) if packed else None,
+    )

@@ -98,7 +98,7 @@ class _LoraLinear(torch.autograd.Function):
         shape, dtype, down_dtype, up_dtype = ctx.like
         above_N_O = above[0].reshape(-1, weight.shape[0])
         above_N_R = above_N_O @ up_O_R
-        of_up = above_N_O.t() @ inner_N_R
+        of_up = (inner_N_R.t() @ above_N_O).t()  # in this order, twice as fast on a CPU
         of_down = (above_N_R.t() @ (x_N_I if keep is None else x_N_I * keep)).to(down_dtype) * ctx.scale
         of_x = None
         if ctx.needs_input_grad[0]:

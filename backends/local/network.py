@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backends.local import four_bit, models, packing
+from backends.local import four_bit, last_layer, models, packing
 from backends.local.batches import Batch, collate
 from backends.local.lean import lighten
 from backends.local.losses import chunked_token_losses, token_losses
 from backends.local.quiet import while_peft_wraps
-from backends.local.render import IGNORE
 from backends.local.tokens import Example
 from gateway.core.errors import Unsupported
 
@@ -36,6 +35,7 @@ class Network:
             are made only where a token is trained: for a vocabulary of 128,000 they would otherwise
             outweigh everything.
         packs: rows can lie end to end in one sequence, without padding between them.
+        selects: its last layer is computed at the trained positions alone, where rows are packed.
     """
 
     model: Any
@@ -45,6 +45,7 @@ class Network:
     stored: torch.dtype = torch.float32
     plain_head: bool = False
     packs: bool = False
+    selects: bool = False
 
     @classmethod
     def load(cls, folder: Path, body: Mapping[str, Any], tokenizer: Any, device: torch.device) -> Network:
@@ -70,6 +71,8 @@ class Network:
         with torch.no_grad(), network._autocast():
             network.plain_head = network._has_plain_head()
             network.packs = network.plain_head and packing.set_up(network.causal, network._hidden)
+            decoder = network.causal.get_decoder()
+            network.selects = network.packs and last_layer.set_up(decoder, network._hidden)
         network.model.train()
         return network
 
@@ -82,12 +85,14 @@ class Network:
 
     def token_losses(self, batch: Batch) -> Tensor:
         """Negative log-probability in nats at each trained position of a batch, in order, shape N."""
-        at = batch.labels_B_T != IGNORE
-        labels_N = batch.labels_B_T[at]
         with self._autocast():
-            if self.plain_head:
-                return chunked_token_losses(self._hidden(batch.ids_B_T, batch.rows)[at], self._head, labels_N)
-            return token_losses(self._logits(batch.ids_B_T)[at], labels_N)
+            if not self.plain_head:
+                logits = self._logits(batch.ids_B_T).flatten(0, 1)
+                return token_losses(logits.index_select(0, batch.at_N), batch.labels_N)
+            hidden = self._hidden(batch.ids_B_T, batch.rows).flatten(0, 1)
+            if batch.rows is None or not self.selects:
+                hidden = hidden.index_select(0, batch.at_N)
+            return chunked_token_losses(hidden, self._head, batch.labels_N)
 
     @contextmanager
     def untrained(self) -> Generator[None]:
@@ -131,7 +136,7 @@ class Network:
 
     def _hidden(self, ids_B_T: Tensor, rows: packing.Rows | None = None) -> Tensor:
         decoder = self.causal.get_decoder()
-        where: dict[str, Any] = {} if rows is None else {"rows": rows, "position_ids": rows.positions()}
+        where: dict[str, Any] = {} if rows is None else {"rows": rows, "position_ids": rows.positions_1_T}
         return decoder(input_ids=ids_B_T, use_cache=False, **where).last_hidden_state
 
     @property

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 NAME = "tunegate_rows"
@@ -25,19 +26,28 @@ class Rows:
     Attributes:
         lengths: of each row, in order.
         bounds: where rows begin, and the last one's end; int32, on the device.
+        positions_1_T: of each token in its row; int64, on the device.
+        trained: where in the sequence hidden states are read, int64, on the device; None: everywhere.
     """
 
     lengths: tuple[int, ...]
     bounds: Tensor
+    positions_1_T: Tensor
+    trained: Tensor | None = None
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> Rows:
-        bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        return cls(tuple(lengths), bounds.to(device, non_blocking=True))
+    def of(cls, lengths: Sequence[int], device: torch.device, trained: Tensor | None = None) -> Rows:
+        bounds = np.cumsum([0, *lengths])
+        positions: NDArray[np.int64] = np.concatenate([np.arange(length) for length in lengths])
+        return cls(
+            tuple(lengths), sent(bounds.astype(np.int32), device), sent(positions[None], device), trained
+        )
 
-    def positions(self) -> Tensor:
-        """Of each token in its row, shape 1×T."""
-        return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.bounds.device)
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array of the host on its way to the device, which the host does not wait for."""
+    tensor = torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def attend(
@@ -90,12 +100,18 @@ def set_up(model: Any, hidden: Callable[[Tensor, Rows | None], Tensor]) -> bool:
         packed = hidden(ids, rows)
     except (NotImplementedError, RuntimeError, TypeError, ValueError, KeyError):
         packed = alone = torch.full((1,), torch.nan)
-    away, size = (packed.float() - alone.float()).square().sum(), alone.float().square().sum()
-    nearly = 1e-4 if alone.dtype is torch.float32 else 2e-2
-    if away.item() < nearly**2 * size.item():  # never where it failed: not a number is less than nothing
+    if nearly_equal(packed, alone):
         return True
     model.set_attn_implementation(before)
     return False
+
+
+def nearly_equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two ways of computing came to the same, as near as their precision tells; never where one
+    came to no number."""
+    away, size = (one.float() - other.float()).square().sum(), other.float().square().sum()
+    nearly = 1e-4 if other.dtype is torch.float32 else 2e-2
+    return one.shape == other.shape and away.item() < nearly**2 * size.item()
 
 
 def _split(tensor: Any, rows: Rows, dimension: int) -> tuple[Tensor, ...]:

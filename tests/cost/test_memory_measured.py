@@ -27,7 +27,7 @@ def _kept_bytes(shape: ModelShape, layers: int, method: Method, precision: Preci
     decoder = causal.get_decoder()
 
     def hidden(ids: Any, rows: Any = None) -> Any:
-        where = {} if rows is None else {"rows": rows, "position_ids": rows.positions()}
+        where = {} if rows is None else {"rows": rows, "position_ids": rows.positions_1_T}
         return decoder(input_ids=ids, use_cache=False, **where).last_hidden_state
 
     assert packing.set_up(causal, hidden)

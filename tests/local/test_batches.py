@@ -92,18 +92,28 @@ def test_a_pair_is_never_divided() -> None:
 def test_labels_stand_one_before_their_token_packed_or_not(found: list[int]) -> None:
     chats = [_chat(length, number) for number, length in enumerate(found)]
     packed, padded = collate(chats, CPU, packed=True), collate(chats, CPU)
-    assert packed.ids_B_T.shape == (1, sum(found))
-    assert padded.ids_B_T.shape == (len(found), max(found))
+    needed = [max(1, length - 1) for length in found]  # nothing follows on the last token
+    assert packed.ids_B_T.shape == (1, sum(needed))
+    assert padded.ids_B_T.shape == (len(found), max(needed))
     for batch in (packed, padded):
-        trained = batch.labels_B_T[batch.labels_B_T != IGNORE]
-        assert _list(trained) == [
-            number + 1 for number, chat in enumerate(chats) for _ in range(chat.trained)
-        ]
-        assert _list(batch.chat_N) == _list(trained - 1)
+        expected = [number + 1 for number, chat in enumerate(chats) for _ in range(chat.trained)]
+        assert _list(batch.labels_N) == expected
+        assert _list(batch.ids_B_T.flatten()[batch.at_N]) == expected
+        assert _list(batch.chat_N + 1) == expected
+
+
+def test_what_comes_after_the_last_trained_token_is_left_out() -> None:
+    ids = torch.arange(10, dtype=torch.int32)
+    labels = torch.full_like(ids, IGNORE)
+    labels[[3, 6]] = ids[[3, 6]]
+    for packed in (True, False):
+        batch = collate([Example(ids, labels)], CPU, packed=packed)
+        assert _list(batch.ids_B_T) == [[0, 1, 2, 3, 4, 5]]
+        assert (_list(batch.at_N), _list(batch.labels_N)) == ([2, 5], [3, 6])
 
 
 @given(lengths)
 def test_packed_positions_count_from_nought_in_every_row(found: list[int]) -> None:
     rows = collate([_chat(length) for length in found], CPU, packed=True).rows
     assert rows is not None
-    assert _list(rows.positions()) == [[at for length in found for at in range(length)]]
+    assert _list(rows.positions_1_T) == [[at for length in rows.lengths for at in range(length)]]
