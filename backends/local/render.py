@@ -8,6 +8,7 @@ because a row that spells out one of the tokenizer's special tokens is refused: 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from backends.local.files import sha256_of
 from gateway.core.errors import DataError, Unsupported
 from gateway.core.rows import Row
 
@@ -210,6 +212,13 @@ def shorten(rendered: Rendered, limit: int) -> Rendered:
     return Rendered([rendered.input_ids[i] for i in keep], [rendered.labels[i] for i in keep])
 
 
+# What a tokenizer is read from, the chat template with it; weights are no part of it.
+_TOKENIZER_FILES = (
+    "tokenizer*", "chat_template*", "chat_templates/*", "special_tokens_map.json", "added_tokens.json",
+    "vocab*", "merges.txt", "*.model", "*.tiktoken",
+)  # fmt: skip
+
+
 class TemplateCounter:
     """Counts exactly what training would see."""
 
@@ -218,6 +227,17 @@ class TemplateCounter:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self.method = f"{name} tokenizer (exact)"
+
+    @cached_property
+    def identity(self) -> str:
+        """The method and a SHA-256 over the tokenizer's files: whoever keeps a count keeps it under this."""
+        found = {path for pattern in _TOKENIZER_FILES for path in self._folder.glob(pattern)}
+        if not (self._folder / "tokenizer_config.json").is_file():  # then this says which tokenizer it is
+            found.add(self._folder / "config.json")
+        digest = hashlib.sha256()
+        for path in sorted(path for path in found if path.is_file()):
+            digest.update(f"{path.relative_to(self._folder)} {sha256_of(path)}\n".encode())
+        return f"{self.method} {digest.hexdigest()}"
 
     @cached_property
     def _template(self) -> Template:
