@@ -66,7 +66,58 @@ _KEYS: dict[str, tuple[str, float]] = {
     "subjectid": ("other_id", 0.8),
     "visitid": ("other_id", 0.8),
     "hadmid": ("other_id", 0.8),
+    "chartnumber": ("mrn", 0.9),
+    "age": ("age", 0.9),
+    "patientage": ("age", 0.9),
+    "ageyears": ("age", 0.9),
+    "fname": ("name", 0.85),
+    "lname": ("name", 0.85),
+    "forename": ("name", 0.9),
+    "nextofkin": ("name", 0.8),
+    "emergencycontact": ("name", 0.7),
+    "contactname": ("name", 0.8),
+    "mothersmaidenname": ("name", 0.9),
+    "providername": ("name", 0.9),
+    "physicianname": ("name", 0.9),
+    "doctorname": ("name", 0.9),
+    "birthday": ("date", 0.95),
+    "dateofdeath": ("date", 0.95),
+    "deathdate": ("date", 0.95),
+    "dod": ("date", 0.8),
+    "admissiondate": ("date", 0.9),
+    "admitdate": ("date", 0.9),
+    "dischargedate": ("date", 0.9),
+    "visitdate": ("date", 0.9),
+    "dateofservice": ("date", 0.9),
+    "cellphone": ("phone", 0.9),
+    "homephone": ("phone", 0.9),
+    "workphone": ("phone", 0.9),
+    "mobilephone": ("phone", 0.9),
+    "faxnumber": ("fax", 0.9),
+    "emailaddress": ("email", 0.9),
+    "homeaddress": ("address", 0.95),
+    "mailingaddress": ("address", 0.95),
+    "birthplace": ("geography", 0.8),
+    "placeofbirth": ("geography", 0.8),
+    "hometown": ("geography", 0.8),
+    "lat": ("geography", 0.8),
+    "latitude": ("geography", 0.9),
+    "lon": ("geography", 0.8),
+    "lng": ("geography", 0.8),
+    "longitude": ("geography", 0.9),
+    "mbi": ("health_plan", 0.9),
+    "medicareid": ("health_plan", 0.9),
+    "medicaidid": ("health_plan", 0.9),
+    "nhsnumber": ("health_plan", 0.9),
+    "deanumber": ("license", 0.9),
+    "driverslicense": ("license", 0.9),
+    "driverlicense": ("license", 0.9),
+    "platenumber": ("vehicle", 0.9),
+    "passport": ("other_id", 0.8),
+    "passportnumber": ("other_id", 0.9),
+    "nationalid": ("other_id", 0.9),
 }
+_OLD, _OLDEST = 89, 125  # ages up to the first tell nobody apart, by HIPAA's rule; the second nobody reaches
 _NUMBERED = frozenset(
     (
         "mrn",
@@ -110,6 +161,9 @@ def fits_key(kind: str, text: bytes) -> bool:
         return False
     if kind in _NUMBERED:
         return any(48 <= byte <= 57 for byte in text)
+    if kind == "age":
+        years = re.match(rb"\d{2,3}(?![\d/])", text.strip())
+        return years is not None and _OLD < int(years[0]) <= _OLDEST
     if kind == "name":
         return re.fullmatch(rb"(?:[A-Z][A-Za-z.'-]*,?(?: |$)){1,5}", text.strip()) is not None
     return True

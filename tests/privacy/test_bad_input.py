@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core.classes import DataClass
-from gateway.core.rows import Refusal
+from gateway.core.rows import Refusal, Row
 from gateway.core.spec import Data
 from gateway.data import open_dataset
 from gateway.privacy import scan_dataset, scan_record
@@ -145,3 +145,41 @@ ENDLESS = (
 def test_no_text_makes_the_rules_slow(char: str) -> None:
     # Every rule runs in linear time: what would take a backtracking engine hours ends at once.
     assert scan_record({"text": char * (200_000 // len(char))}).complete
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"age": 93}, "age"),
+        ({"patient_age": "101"}, "age"),
+        ({"age": "94 years"}, "age"),
+        ({"lat": 39.7817, "lon": -89.6501}, "geography"),
+        ({"fname": "Oluwaseun"}, "name"),
+        ({"next_of_kin": "Achterberg, Rosalind"}, "name"),
+        ({"ssn": 219099999}, "ssn"),
+        ({"home_phone": 4155550134}, "phone"),
+        ({"admission_date": 20210304}, "date"),
+        ({"passport_number": "X1234567"}, "other_id"),
+    ],
+)
+def test_a_value_that_only_its_key_gives_away_is_found(row: dict[str, Any], kind: str) -> None:
+    assert types(row) == {kind}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"age": 45}, {"age": 89}, {"age": "5/10"}, {"age": 2019}, {"fname": "report_v2.pdf"}, {"dod": "none"}],
+)
+def test_a_key_alone_gives_nothing_away(row: dict[str, Any]) -> None:
+    assert types(row) == set()
+
+
+@pytest.mark.parametrize("texts", [("SSN 219-09-9999", "ok"), ("ok", "SSN 219-09-9999")])
+def test_of_a_key_given_twice_the_one_that_is_used_is_scanned(tmp_path: Path, texts: tuple[str, str]) -> None:
+    first, second = texts
+    line = f'{{"prompt": "{first}", "prompt": "{second}", "completion": "ok"}}\n'
+    (tmp_path / "rows.jsonl").write_text(line, encoding="utf-8")
+    data = open_dataset(Data(train=("rows.jsonl",)), tmp_path, task="sft")
+    (record,) = data.records()
+    assert isinstance(record.outcome, Row)
+    assert scan_dataset(data).flagged == int("SSN" in record.outcome.messages[0].content)

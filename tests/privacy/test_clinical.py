@@ -10,6 +10,7 @@ import pytest
 from gateway.core.classes import DataClass
 from gateway.core.rows import Finding
 from gateway.privacy import TYPES, class_of, scan_record
+from tests.privacy import varied
 from tests.privacy.labelled import CLEAN, CLEAN_NOTES, LABELLED, NOTES, parse
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -99,3 +100,21 @@ def test_little_of_real_deidentified_dialogue_is_taken_for_a_name() -> None:
     # Names that remain in it are real flags; without them hardly a record may be left.
     named = sum(any(finding.type == "name" for finding in findings(text)) for text in texts)
     assert named / len(texts) < 0.06
+
+
+def test_of_text_in_other_styles_only_what_is_listed_is_missed() -> None:
+    missed: set[str] = set()
+    for line in varied.IDENTIFYING:
+        example = parse(line)
+        found = findings(example.text)
+        missed |= {
+            example.text[start:end]
+            for _, start, end in example.spans
+            if not any(each.start < end and each.end > start for each in found)
+        }
+    assert missed <= varied.MISSED
+
+
+def test_of_clean_text_in_other_styles_only_what_is_listed_is_flagged() -> None:
+    flagged = {line[each.start : each.end] for line in varied.CLEAN for each in findings(line)}
+    assert flagged <= varied.FLAGGED
