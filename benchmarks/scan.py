@@ -32,6 +32,7 @@ from gateway.privacy import THRESHOLD, scan_dataset, scan_record
 
 RUNS = 3
 SIZE_BYTES = 12_000_000
+SHARED_BYTES = 120_000_000  # for two processes, which take a second to start
 FORMS = (
     "SSN 2{a}-0{b}-{c}", "call (415) 555-{c}", "MRN: 4{c}{a}", "seen 0{b}/1{b}/20{a} by Dr. Alvarez",
     "mail to jane.doe{c}@example.org", "{c} Oak Street, Springfield, IL 627{a}", "card 4111 11{a} 1111 {c}",
@@ -101,7 +102,7 @@ def encoded(text: str, at: int) -> str:
     return text if at % 10 else text.replace(" the ", " th&#101; ", 1)
 
 
-def write_rows(path: Path, texts: Iterable[str], prompt: str = "") -> int:
+def write_rows(path: Path, texts: Iterable[str], prompt: str = "", least: int = SIZE_BYTES) -> int:
     """Chat rows until the file is large enough; returns its bytes."""
     size = 0
     with path.open("w", encoding="utf-8") as file:
@@ -110,13 +111,13 @@ def write_rows(path: Path, texts: Iterable[str], prompt: str = "") -> int:
             if prompt:
                 turns.insert(0, {"role": "system", "content": prompt})
             size += file.write(json.dumps({"messages": turns}) + "\n")
-            if size >= SIZE_BYTES:
+            if size >= least:
                 break
     return path.stat().st_size
 
 
-def speed(path: Path, processes: int) -> tuple[float, float]:
-    """Best megabytes a second of a few runs: of the clock, and of this process's own time."""
+def speed(path: Path, processes: int, runs: int = RUNS) -> tuple[float, float]:
+    """Best megabytes a second of a few runs after one more: of the clock, and of this process's own time."""
 
     def once() -> tuple[float, float]:
         dataset = open_dataset(Data(train=(path.name,)), path.parent, task="sft")
@@ -127,8 +128,8 @@ def speed(path: Path, processes: int) -> tuple[float, float]:
         return size / (time.perf_counter() - clock), size / (time.process_time() - own)
 
     once()
-    runs = [once() for _ in range(RUNS)]
-    return max(run[0] for run in runs), max(run[1] for run in runs)
+    every = [once() for _ in range(runs)]
+    return max(run[0] for run in every), max(run[1] for run in every)
 
 
 def quality(rows: list[dict[str, Any]]) -> None:
@@ -164,20 +165,22 @@ def main() -> None:
     )
     texts = list(dialogues(folder))
     with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "rows.jsonl"
         for kind, rows, prompt in (
             ("sparse", mixed(texts), ""),
             ("dense", (dense(text, at) for at, text in enumerate(mixed(texts))), ""),
             ("encoded", (encoded(text, at) for at, text in enumerate(mixed(texts))), ""),
             ("prompted", mixed(texts), PROMPT),
         ):
-            path = Path(place) / f"{kind}.jsonl"
             size = write_rows(path, rows, prompt)
             clock, own = speed(path, 1)
-            two, _ = speed(path, 2)
-            print(
-                f"{kind}: {size / 1e6:.1f} MB; one process {clock:.1f} MB/s by the clock, {own:.1f} by its "
-                f"own time; two processes {two:.1f} by the clock"
-            )
+            print(f"{kind}: {size / 1e6:.1f} MB; {clock:.1f} MB/s by the clock, {own:.1f} by its own time")
+        size = write_rows(path, mixed(texts), least=SHARED_BYTES)
+        (one, _), (two, _) = speed(path, 1, 1), speed(path, 2, 1)
+        print(
+            f"sparse: {size / 1e6:.0f} MB; by the clock one process {one:.1f} MB/s, two {two:.1f}: "
+            f"{two / one:.2f} times"
+        )
     flagged = sum(
         any(f.confidence >= THRESHOLD for f in scan_record({"text": text}).findings) for text in texts
     )
