@@ -109,9 +109,9 @@ def _ours(folder: Path, method: str, asked: argparse.Namespace) -> tuple[float, 
     from measure import Task
     from ours import body_of
 
-    from backends.local.loop import take_step
     from backends.local.render import Template
     from backends.local.setup import assemble, settle
+    from backends.local.step import take_step
     from backends.local.tokens import Example
 
     task = Task(str(folder))
@@ -138,7 +138,7 @@ def _ours(folder: Path, method: str, asked: argparse.Namespace) -> tuple[float, 
     setup = assemble(body, task.base, Template.load(task.base, "base"), items)
     ends = [time.perf_counter()]
     for step, rows in enumerate(setup.plan, 1):
-        take_step(setup, step, rows)  # reads its loss, so that the GPU is done by its end
+        take_step(setup, step, rows).read()  # by which the GPU is done
         ends.append(time.perf_counter())
     seconds = [after - before for before, after in pairwise(ends[WARM_UP:])]
     return LENGTH / statistics.median(seconds), _memory_gib()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,11 +18,9 @@ from backends.local.checkpoint import Checkpoints, Reached
 from backends.local.ranks import Ranks
 from backends.local.run import Run, append_json, read_jsonl, write_bytes
 from backends.local.setup import Setup, prepare
+from backends.local.step import Figures, Taken, diverged, take_step
 from backends.local.tokens import Item
-from gateway.core.errors import BackendError
 
-WARMUP_SHARE = 0.05
-MAX_GRAD_NORM = 1.0
 CHECKPOINT_EVERY_S = 300.0
 
 
@@ -65,90 +63,36 @@ def _steps(
     run: Run, setup: Setup, checkpoints: Checkpoints, reached: Reached, stop_asked: Callable[[], bool]
 ) -> Reached:
     """Every step that is left, or as many as make the model better."""
-    body, ranks = setup.body, setup.ranks
-    clock, saved_at = _Clock(reached.step, setup.steps), time.monotonic()
+    keep, ranks = setup.body.get("keep_checkpoints", 2), setup.ranks
+    lines, saved_at = _Lines(run, setup, reached.step), time.monotonic()
     for step, items in enumerate(setup.plan, 1):
         if step <= reached.step:
             continue
         if _no_longer_better(run, setup, reached):
             break
-        setup, figures = _step_in_memory(run, setup, step, items)
-        clock.passed(step, sum(item.length for item in items))
-        validated = _validate(run, step, setup) if _validates(setup, step) else {}
-        reached = reached.after(step, validated.get("validation_loss"))
-        if ranks.first:
-            line = {"step": step, "steps": setup.steps, **figures, **validated, **clock.to_json()}
-            append_json(run.folder / "metrics.jsonl", {**line, "memory_gib": memory.high_water_gib()})
-        stop = ranks.any(stop_asked())
+        setup, taken = _step_in_memory(run, setup, step, items)
+        lines.begin(taken, sum(item.length for item in items))
+        validates, stop = _validates(setup, step), ranks.any(stop_asked())
         late = ranks.any(time.monotonic() - saved_at > CHECKPOINT_EVERY_S)
-        if stop or late or validated or step % _checkpoint_every(setup) == 0:
-            checkpoints.save(reached, keep=body.get("keep_checkpoints", 2))
+        saves = stop or late or validates or step % _checkpoint_every(setup) == 0
+        if saves:
+            taken.read()  # nothing is kept of weights that are no numbers
+        validated = _validate(run, step, setup) if validates else {}
+        reached = reached.after(step, validated.get("validation_loss"))
+        if saves:
+            lines.end(validated)
+            checkpoints.save(reached, keep=keep)
             saved_at = time.monotonic()
         if stop:
             run.event(
                 "info", "stopped", f"asked to stop; the next start goes on after step {step}", step=step
             )
             raise Interrupted
+    lines.end()
     return reached
 
 
-def take_step(setup: Setup, step: int, items: Sequence[Item]) -> dict[str, float]:
-    """One optimizer step over some rows, in as many passes as fit; its loss, rate and gradient norm, and
-    what else the objective tells.
-
-    Raises:
-        BackendError: the loss or the gradient is no number any more; the optimizer itself has no room.
-        RuntimeError, MemoryError: there was no room for a pass. Nothing has changed by then, and the
-            same step can be begun again.
-    """
-    figures = apply_gradients(setup, step, make_gradients(setup, step, items))
-    return {**figures, **_told(setup)}
-
-
-def make_gradients(setup: Setup, step: int, items: Sequence[Item]) -> torch.Tensor:
-    """This rank's part of a step's gradients, and of its loss."""
-    # Dropout follows from seed, step and rank alone: a run that was killed draws the same numbers.
-    seed = (setup.body["seed"] * 1_000_003 + step) * setup.ranks.count + setup.ranks.number
-    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-    setup.optimizer.zero_grad()
-    weight = setup.objective.weight(items)
-    loss = torch.zeros((), dtype=torch.float64, device=setup.network.device)
-    for part, counts in setup.passes(items):
-        share = setup.objective.loss(part) * (counts / weight)
-        (share * setup.ranks.loss_scale).backward()  # pyright: ignore[reportUnknownMemberType]
-        loss += share.detach()
-    return loss
-
-
-def apply_gradients(setup: Setup, step: int, loss: torch.Tensor) -> dict[str, float]:
-    """Gradients summed over the ranks, clipped and stepped along."""
-    optimizer, ranks = setup.optimizer, setup.ranks
-    parameters = list(setup.network.trainable().values())
-    ranks.sum_gradients(parameters)
-    norm = ranks.clip(parameters, MAX_GRAD_NORM).item()
-    total = ranks.sum(loss.item())
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise _diverged(step)
-    rate = _rate(setup.body["learning_rate"], step, setup.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    try:
-        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-    except RuntimeError as error:
-        raise (memory.not_enough() if memory.is_short(error) else error) from None
-    return {"loss": total, "lr": rate, "grad_norm": norm}
-
-
-def _told(setup: Setup) -> dict[str, float]:
-    """What the objective tells of the rows since it was last asked, as means over all ranks."""
-    told = setup.objective.told()
-    rows = setup.ranks.sum(told.rows) if told.sums else 0
-    return {name: setup.ranks.sum(value) / max(1, rows) for name, value in told.sums.items()}
-
-
-def _step_in_memory(
-    run: Run, setup: Setup, step: int, items: Sequence[Item]
-) -> tuple[Setup, dict[str, float]]:
+def _step_in_memory(run: Run, setup: Setup, step: int, items: Sequence[Item]) -> tuple[Setup, Taken]:
     """One step; where memory runs out, once more in smaller passes."""
     try:
         return setup, take_step(setup, step, items)
@@ -178,14 +122,15 @@ def _validates(setup: Setup, step: int) -> bool:
 
 def _validate(run: Run, step: int, setup: Setup) -> dict[str, float]:
     setup.network.model.eval()
+    mine = torch.zeros((), dtype=torch.float64, device=setup.network.device)
     with torch.no_grad():
-        passes = setup.passes(setup.validation)
-        mine = sum(setup.objective.loss(part).item() * counts for part, counts in passes)
+        for part, counts in setup.passes(setup.validation):
+            mine += setup.objective.loss(part) * counts
     setup.network.model.train()
-    loss = setup.ranks.sum(mine) / setup.objective.weight(setup.validation)
-    told = _told(setup)
+    total, told = Figures.of(setup, mine).read()
+    loss = total / setup.objective.weight(setup.validation)
     if not math.isfinite(loss):
-        raise _diverged(step)
+        raise diverged(step)
     run.event("info", "validation", f"validation loss {loss:.4f}", step=step, loss=loss, **told)
     return {"validation_loss": loss, **{f"validation_{name}": value for name, value in told.items()}}
 
@@ -205,14 +150,6 @@ def _no_longer_better(run: Run, setup: Setup, reached: Reached) -> bool:
 
 def _checkpoint_every(setup: Setup) -> int:
     return setup.body.get("checkpoint_every") or max(20, setup.steps // 10)
-
-
-def _rate(peak: float, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to nothing."""
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    if step <= warmup:
-        return peak * step / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup + 1)))
 
 
 # -- telling ---------------------------------------------------------------------------------------
@@ -238,24 +175,41 @@ def _tell_start(run: Run, setup: Setup, done: int) -> None:
     )
 
 
-class _Clock:
-    """Speed since this process began to step, and from it the time to go."""
+class _Lines:
+    """A line of metrics for each step, written when the device is through with it: a step's figures are
+    read after the next one was asked for. With the speed since this process began, and the time to go."""
 
-    def __init__(self, done: int, steps: int) -> None:
-        self._first, self._steps, self._step = done, steps, done
+    def __init__(self, run: Run, setup: Setup, done: int) -> None:
+        self._run, self._setup, self._done = run, setup, done
+        self._taken: Taken | None = None
         self._tokens = 0
         self._began = time.monotonic()
 
-    def passed(self, step: int, tokens: int) -> None:
-        self._step, self._tokens = step, self._tokens + tokens
+    def begin(self, taken: Taken, tokens: int) -> None:
+        """A step was asked for; the one before it is over, or will be by the time it is read."""
+        self.end()
+        self._taken, self._tokens = taken, self._tokens + tokens
 
-    def to_json(self) -> dict[str, float]:
+    def end(self, more: Mapping[str, float] | None = None) -> None:
+        """Write what is still to be written, and `more` of the same step.
+
+        Raises:
+            BackendError: the step diverged.
+        """
+        if self._taken is None:
+            return
+        step, steps, figures = self._taken.step, self._setup.steps, self._taken.read()
+        self._taken = None
+        if not self._setup.ranks.first:
+            return
         seconds = max(time.monotonic() - self._began, 1e-9)
-        each = seconds / (self._step - self._first)
-        return {
+        line = {
+            "step": step, "steps": steps, **figures, **(more or {}),
             "tokens_per_s": round(self._tokens / seconds, 1),
-            "eta_s": round(each * (self._steps - self._step), 1),
-        }
+            "eta_s": round(seconds / (step - self._done) * (steps - step), 1),
+            "memory_gib": memory.high_water_gib(),
+        }  # fmt: skip
+        append_json(self._run.folder / "metrics.jsonl", line)
 
 
 def _forget_metrics_after(run: Run, step: int) -> None:
@@ -265,12 +219,3 @@ def _forget_metrics_after(run: Run, step: int) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
         kept = sum(line["step"] <= step for line in read_jsonl(path))
         write_bytes(path, b"".join(lines[:kept]))
-
-
-def _diverged(step: int) -> BackendError:
-    return BackendError(
-        f"the loss is no number any more at step {step}",
-        backend="local",
-        place="training",
-        fix="lower hyperparameters.learning_rate (a third of it is a good next try)",
-    )

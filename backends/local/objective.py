@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from backends.local.network import Network
+from backends.local.packing import sent
 from backends.local.tokens import Item, Pair
 
 
@@ -19,7 +21,7 @@ class Told:
     """Figures beside the loss, summed over so many rows."""
 
     rows: int
-    sums: Mapping[str, float]
+    sums: Mapping[str, Tensor]
 
 
 class Objective(Protocol):
@@ -70,7 +72,7 @@ class Preference:
 
     def loss(self, items: Sequence[Item]) -> Tensor:
         pairs = [item for item in items if isinstance(item, Pair)]
-        before = torch.tensor([_before(pair) for pair in pairs], device=self._network.device)
+        before = sent(np.array([_before(pair) for pair in pairs], np.float32), self._network.device)
         margins_B = self._beta * (preferences(self._network, pairs) - before)
         self._rewards.append(margins_B.detach())
         return -logsigmoid(margins_B).sum()
@@ -81,10 +83,9 @@ class Preference:
     def told(self) -> Told:
         """`accuracy`: share of pairs whose chosen answer gained more than the other; `margin`: by how much,
         times beta, in nats."""
-        rewards = torch.cat(self._rewards) if self._rewards else torch.zeros(0)
+        rewards = torch.cat([torch.zeros(0, device=self._network.device), *self._rewards])
         self._rewards.clear()
-        right = (rewards > 0).sum().item()
-        return Told(len(rewards), {"accuracy": right, "margin": rewards.double().sum().item()})
+        return Told(len(rewards), {"accuracy": (rewards > 0).sum(), "margin": rewards.double().sum()})
 
 
 def preferences(network: Network, pairs: Sequence[Pair]) -> Tensor:

@@ -81,9 +81,9 @@ def chosen(sizes: Sequence[int], count: int) -> list[int]:
 def measure(run: Run, steps: int, began: float) -> Probe:
     """In this process: prepare the run, take the steps, tell what they took."""
     from backends.local import memory, reference
-    from backends.local.loop import take_step
     from backends.local.ranks import Ranks
     from backends.local.setup import prepare
+    from backends.local.step import take_step
 
     idle = memory.high_water_gib()
     setup = reference.unasked(prepare(run, Ranks()))
@@ -93,7 +93,7 @@ def measure(run: Run, steps: int, began: float) -> Probe:
     places = chosen([each.tokens for each in counted], steps)
     warming, worked = time.monotonic(), time.process_time()
     for place in places[:WARM_UP]:
-        take_step(setup, place + 1, plan[place])
+        take_step(setup, place + 1, plan[place]).read()
     warm_s = _since(warming, worked)
     seen = [_timed(setup, place, plan[place], counted[place]) for place in places]
     first_s = max(0.0, warm_s - sum(min(each.seconds, each.processor_s) for each in seen[:WARM_UP]))
@@ -136,12 +136,10 @@ def _timed(setup: Setup, place: int, items: Sequence[Item], passes: Passes) -> S
     import torch
 
     from backends.local import memory
-    from backends.local.loop import take_step
+    from backends.local.step import take_step
 
     began, worked = time.monotonic(), time.process_time()
-    take_step(setup, place + 1, items)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    take_step(setup, place + 1, items).read()
     seconds = time.monotonic() - began
     processor = (time.process_time() - worked) / torch.get_num_threads()
     return StepSeen(passes, round(seconds, 6), round(processor, 6), memory.high_water_gib())

@@ -138,7 +138,9 @@ def assemble(
         template=template,
         network=network,
         objective=objective(body, network),
-        optimizer=torch.optim.AdamW(parameter_groups(network.trainable().values()), lr=0.0, weight_decay=0.0),
+        optimizer=torch.optim.AdamW(
+            parameter_groups(network.trainable().values()), lr=0.0, weight_decay=0.0, fused=True
+        ),
         pass_tokens=body["micro_batch_tokens"],
         ranks=ranks,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Example:
     @property
     def trained(self) -> int:
         """Tokens that the loss is taken over; the first token of a chat has none before it."""
-        return int((self.labels_T[1:] != IGNORE).sum())
+        return int(np.count_nonzero(self.labels_T.numpy()[1:] != IGNORE))
 
 
 @dataclass(frozen=True, slots=True)

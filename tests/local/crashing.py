@@ -21,7 +21,7 @@ from backends.local import train
 def kill_at(point: str) -> None:
     name, number = point.split(":")
     if name == "step":
-        return _replace("backends.local.loop.apply_gradients", int(number), counted=False)
+        return _replace("backends.local.step.apply_gradients", int(number), counted=False)
     return _replace(name, int(number))
 
 

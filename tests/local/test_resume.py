@@ -282,10 +282,12 @@ def test_the_latest_are_kept_and_the_best_and_nothing_in_them_is_pickle(bench: B
 
 
 def test_the_result_is_the_best_and_it_is_said(bench: Bench) -> None:
-    run = validated(bench, "one", contrary=True, epochs=6, body={"early_stopping": 0})
+    run = validated(bench, "one", contrary=True, learning_rate=2e-2, epochs=6, body={"early_stopping": 0})
     train(run, never)
     (taken,) = [event for event in run.events() if event.kind == "best_taken"]
-    stopped = validated(bench, "stopped", contrary=True, epochs=6, body={"early_stopping": 0})
+    stopped = validated(
+        bench, "stopped", contrary=True, learning_rate=2e-2, epochs=6, body={"early_stopping": 0}
+    )
     with pytest.raises(Interrupted):
         train(stopped, after(taken.data["step"]))
     folder = stopped.folder / "checkpoints" / f"step-{taken.data['step']:06d}"
