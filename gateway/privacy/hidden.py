@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from gateway.privacy import columns
 from gateway.privacy.confirming import Joined
-from gateway.privacy.encodings import BACKWARDS, NEARLY, TRIGGERS, closed_up, unescaped, unpacked
+from gateway.privacy.encodings import closed_up, unescaped, unpacked
 from gateway.privacy.engine import CANARY_BYTES, Engine, Pattern
 from gateway.privacy.fields import Texts
+from gateway.privacy.triggers import BACKWARDS, NEARLY, TRIGGERS
 from gateway.privacy.views import View, reversed_view
 
 DEEPEST = 6

@@ -195,6 +195,14 @@ def test_json_in_a_text_is_read_with_its_keys() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["219-09-9999", "SSN 219-09-9999"])
+@pytest.mark.parametrize("wrap", ['{{"d": "{}"}}', "({}).", '("{}");', '{{\\"d\\": \\"{}\\"}}'])
+def test_ascii85_that_ends_in_a_sign_is_told_from_what_closes_after_it(text: str, wrap: str) -> None:
+    encoded = base64.a85encode(text.encode()).decode()
+    assert encoded.endswith(")")
+    assert {found.type for found in scan_record({"text": wrap.format(encoded)}).findings} == {"ssn"}
+
+
 def test_a_name_after_an_escaped_line_break_is_found() -> None:
     arguments = json.dumps({"body": "Thank you.\nTamara\nKowalski came"})
     assert any(each.type == "name" for each in scan_record({"arguments": arguments}).findings)
