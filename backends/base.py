@@ -264,6 +264,11 @@ class Backend(ABC):
         call never makes a second. Where a tuned model answers without one: `Unsupported`."""
         raise self._lacks("deploy")
 
+    def why_not_deployed(self, artifacts: Sequence[Artifact]) -> Unsupported | None:
+        """Why `deploy` never could do it for a job that left these, so that nobody is asked to agree to it
+        first; None where it may be tried."""
+        return self._lacks("deploy") if type(self).deploy is Backend.deploy else None
+
     def undeploy(self, ref: RemoteRef) -> None:
         """End the deployment and its cost. Where there is none: no error."""
         raise self._lacks("undeploy")

@@ -208,10 +208,12 @@ class VertexBackend(Backend):
         return replies.artifacts(self._job(ref))
 
     def deploy(self, ref: RemoteRef) -> Artifact:
-        model = next((each for each in self.artifacts(ref) if each.callable_id), None)
-        if model is not None:
-            raise Unsupported("a tuned Gemini answers as it is", place=self.name, fix="call it: `jobs show`")
-        raise Unsupported(
+        raise self.why_not_deployed(self.artifacts(ref))
+
+    def why_not_deployed(self, artifacts: Sequence[Artifact]) -> Unsupported:
+        if any(each.callable_id for each in artifacts):
+            return Unsupported("a tuned Gemini answers as it is", place=self.name, fix="call it: `jobs show`")
+        return Unsupported(
             "an open model's weights are in your bucket, and need a GPU endpoint of yours to answer",
             place=self.name,
             fix="deploy the weights of `jobs show` in Google's console (Model Garden, custom weights); it "

@@ -192,6 +192,7 @@ def deploy(
       tunegate jobs deploy job_01j… --yes --no-evaluate
     """
     found = gateway_of(context).jobs.get(job)
+    found.check_deployable()
     err.print(f"{found.key}: {found.idle_price}", highlight=False, markup=False, soft_wrap=True)
     confirm(f"Deploy the model of {found.id}, until you end that with `tunegate jobs undeploy`?", yes=yes)
     with following.watched() as show:

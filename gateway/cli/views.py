@@ -161,6 +161,8 @@ def _candidate(console: Console, name_width: int, made: Plan, group: list[Candid
     for reason in shown.reasons:
         if reason.verdict is not Verdict.ALLOWED or warn:
             _indented(console, "· ", _reason(reason))
+            if reason.verdict is Verdict.UNSUPPORTED and reason.fix and reason.fix not in reason.text:
+                _indented(console, "  ", Text(f"→ {reason.fix}", style="dim"))
 
 
 def _row(console: Console, name_width: int, mark: str, *cells: str, style: str = "") -> None:

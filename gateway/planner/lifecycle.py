@@ -24,9 +24,23 @@ def lifecycle_reasons(
         if not fact.concerns(model):
             continue
         last_needed = as_of if fact.what == "training" or serving is None else horizon(as_of, serving.months)
-        yield from _ends(fact, as_of, last_needed)
+        if not _told_by_another(fact, facts, model, as_of):
+            yield from _ends(fact, as_of, last_needed)
         if fact.requires and _holds(fact, as_of):
             yield from _requires(fact, fact.requires, facts, as_of, attestations)
+
+
+def _told_by_another(fact: Lifecycle, facts: Facts, model: ModelFacts, as_of: date) -> bool:
+    """Whether training ends on a day ahead on which the model itself does: that is one thing to say."""
+    return (
+        fact.what == "training"
+        and fact.until is not None
+        and fact.until >= as_of
+        and any(
+            each.what == "serving" and each.until == fact.until and each.concerns(model)
+            for each in facts.lifecycle
+        )
+    )
 
 
 def horizon(as_of: date, months: int) -> date:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.errors import BackendError, Unsupported
 from gateway.core.gate import Action
-from gateway.core.job import Artifact
+from gateway.core.job import Artifact, JobState
 from gateway.jobs.closing import answers, deployment_of
 from gateway.jobs.model import Job
 from gateway.jobs.waiting import backoff
@@ -105,6 +105,24 @@ def deploy(
         if standing is not None and standing.callable_id:
             return job
         time.sleep(wait)
+
+
+def refuse_at_once(rooms: Rooms, job: Job) -> None:
+    """Refuse a deployment that could never be made, before anybody is asked to pay for it.
+
+    Raises:
+        Unsupported: the model answers as it is, or this backend cannot deploy it.
+    """
+    if deployment_of(job) is not None:
+        return
+    if answers(job):
+        raise Unsupported(
+            "this job's model answers without a deployment", place=job.id, fix="ask it as it is"
+        )
+    if job.state is JobState.SUCCEEDED and (
+        why := rooms.backend_at(job.site).why_not_deployed(job.artifacts or ())
+    ):
+        raise why
 
 
 def undeploy(rooms: Rooms, job: Job) -> Job:

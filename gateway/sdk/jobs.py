@@ -282,6 +282,14 @@ class JobHandle(TunedModel):
             self.wait(on_update)
         return self
 
+    def check_deployable(self) -> None:
+        """Whether a deployment may be asked for at all: nothing is asked of the backend, nothing costs.
+
+        Raises:
+            Unsupported: the model answers as it is, or cannot be deployed.
+        """
+        deployments.refuse_at_once(self._rooms, self._job)
+
     def undeploy(self) -> JobHandle:
         """End the deployment of the tuned model, and its cost. Where there is none: no error."""
         self._job = deployments.undeploy(self._rooms, self._job)

@@ -146,3 +146,11 @@ def test_openai_closes_when_it_said_it_would(
     as_of: date, months: int | None, expected: set[tuple[str, Verdict]]
 ) -> None:
     assert _real(as_of, months) == expected
+
+
+def test_a_model_that_ends_for_training_and_for_answers_on_one_day_is_one_warning() -> None:
+    day = date(2027, 5, 19)
+    (warned,) = reasons(serving(until=day), training(until=day))
+    assert warned.code == "serving_sunset"
+    apart = reasons(serving(until=day), training(until=day - timedelta(days=1)))
+    assert {each.code for each in apart} == {"serving_sunset", "training_sunset"}

@@ -230,3 +230,18 @@ def test_without_the_extra_the_sandbox_names_it(user: User) -> None:
     )
     assert ran.returncode == 5, ran.stderr
     assert "tunegate[sandbox]" in ran.stderr
+
+
+def test_what_cannot_be_deployed_is_said_before_anybody_is_asked_to_pay(
+    user: User, box: Callable[..., Sandbox]
+) -> None:
+    """No `--yes`, and no terminal: an exit of 2 would say that the question came first."""
+    box(only=["vertex"])
+    _spec(user, "vertex", test=0)
+    text = "hyperparameters: {epochs: 1}\nroute: {backends: [vertex]}\n"
+    shown = user.json("run", user.spec(text, model="qwen3-8b", **{"class": "internal"}), "--yes")
+    assert shown["state"] == "succeeded"
+    refused = user.tunegate("jobs", "deploy", shown["id"], code=5).stderr
+    assert "need a GPU endpoint of yours" in refused
+    assert "Model Garden" in refused
+    assert "until you end that" not in refused
