@@ -228,10 +228,17 @@ class Backend(ABC):
         raise self._lacks("submit")
 
     def probe(
-        self, translation: Translation, staged: Sequence[Staged], *, folder: Path, steps: int = 20
+        self,
+        translation: Translation,
+        staged: Sequence[Staged],
+        *,
+        folder: Path,
+        steps: int = 20,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Probe:
         """Take some steps of the job in a process of its own, in this folder, and measure them. Nothing
-        of what was trained is kept."""
+        of what was trained is kept. `on_progress` is told what takes long before the first step, as a
+        part of a whole."""
         raise self._lacks("probe")
 
     def find(self, key: str) -> RemoteRef | None:

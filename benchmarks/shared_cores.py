@@ -30,7 +30,7 @@ from typing import Any
 from gateway import Gateway, JobSpec
 
 SETTINGS = ("300000", "2000", "0")  # GOMP_SPINCOUNT; the first is what GNU's OpenMP has by default
-STEPS = 8
+STEPS = 6
 
 
 def main() -> None:

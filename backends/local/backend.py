@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -205,11 +205,17 @@ class LocalBackend(Backend):
         return ref
 
     def probe(
-        self, translation: Translation, staged: Sequence[Staged], *, folder: Path, steps: int = probing.STEPS
+        self,
+        translation: Translation,
+        staged: Sequence[Staged],
+        *,
+        folder: Path,
+        steps: int = probing.STEPS,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Probe:
         run = Run(folder)
         run.create(self._config(translation, staged, "probe"), {})
-        return probing.probe(run, steps)
+        return probing.probe(run, steps, on_progress)
 
     def find(self, key: str) -> RemoteRef | None:
         pointer = self._pointer(key)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backends.local.tokens import Item
 
 STEPS = 20
+LOOKS_EVERY_S = 0.2
 WARM_UP = 2  # libraries are loaded, kernels chosen, buffers made: once, and so a part of the start
 _LIBRARIES = ("torch", "transformers", "peft")
 
@@ -39,8 +40,11 @@ def machine() -> str:
     return f"{_processor()}, {cpu_threads()} threads; {libraries}"
 
 
-def probe(run: Run, steps: int = STEPS) -> Probe:
+def probe(run: Run, steps: int = STEPS, on_progress: Callable[[int, int], None] | None = None) -> Probe:
     """Step through some of a prepared run in a process of its own.
+
+    Args:
+        on_progress: told how much of the embedded base is built, in percent, where that comes first.
 
     Raises:
         BackendError: it ended without a measurement.
@@ -51,7 +55,11 @@ def probe(run: Run, steps: int = STEPS) -> Probe:
             [sys.executable, "-m", "backends.local.probing", str(run.folder), str(steps)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=for_training(), cwd=run.folder,
         )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        while not ended:
+            time.sleep(LOOKS_EVERY_S)
+            _tell(run, on_progress)
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
         process.returncode = code = os.waitstatus_to_exitcode(status)
     found = read_json(run.folder / "probe.json")
     if found is None:
@@ -63,9 +71,15 @@ def probe(run: Run, steps: int = STEPS) -> Probe:
             fix=run.status.fix or "a smaller model, or shorter rows, may fit",
         )
     taken = Probe.from_json(found, str(run.folder))
-    ended = read_json(run.folder / "ended.json") or {}
-    leaving_s = used.ru_utime + used.ru_stime - ended.get("processor_s", float("inf"))
+    last = read_json(run.folder / "ended.json") or {}
+    leaving_s = used.ru_utime + used.ru_stime - last.get("processor_s", float("inf"))
     return replace(taken, start_s=round(taken.start_s + max(0.0, leaving_s), 2))
+
+
+def _tell(run: Run, on_progress: Callable[[int, int], None] | None) -> None:
+    built = [event.data["share"] for event in run.events() if event.kind == "building_base"]
+    if built and on_progress:
+        on_progress(round(built[-1] * 100), 100)
 
 
 def chosen(sizes: Sequence[int], count: int) -> list[int]:
@@ -212,7 +226,8 @@ def _made_a_base(run: Run) -> bool:
     id, home = config["body"]["model"]["id"], Path(config["home"])
     if models.locate(id, home) is not None:
         return False
-    models.ensure(id, home)
+    text = "building the base model"
+    models.ensure(id, home, lambda share: run.event("info", "building_base", text, share=round(share, 3)))
     return True
 
 

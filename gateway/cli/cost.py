@@ -102,8 +102,8 @@ def probe(
       tunegate cost probe --json
     """
     costs = gateway_of(context).costs
-    with working("measuring"):
-        probed = costs.probe(spec, steps=steps)
+    with working("making ready, then measuring") as update:
+        probed = costs.probe(spec, steps=steps, on_progress=update)
     if as_json:
         print_json(probed.to_json())
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -118,21 +118,29 @@ class Costs:
         """The last 200 jobs that succeeded: what their plans said, and what they came to. Newest first."""
         return outcomes(self._rooms, _MOST_JOBS)
 
-    def probe(self, spec: JobSpec | str | Path | None = None, *, steps: int = 20) -> Probed:
+    def probe(
+        self,
+        spec: JobSpec | str | Path | None = None,
+        *,
+        steps: int = 20,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Probed:
         """Take some real steps of a job on this machine, in a process of its own, and keep what they took:
         the next plans use it in place of what is assumed. Nothing that was trained is kept.
 
         Args:
             spec: the job; None: made rows on a base that is here.
+            on_progress: told how much of the embedded base is built, in percent, where that comes first.
 
         Raises:
             NothingCanRun: the plan has no place on this machine for it.
             BackendError: the steps could not be taken.
         """
         if spec is not None:
-            return probe(self._rooms, _spec(spec), steps=steps)
+            return probe(self._rooms, _spec(spec), steps=steps, on_progress=on_progress)
         with TemporaryDirectory() as folder:
-            return probe(self._rooms, example_spec(self._rooms, Path(folder)), steps=steps)
+            made = example_spec(self._rooms, Path(folder))
+            return probe(self._rooms, made, steps=steps, on_progress=on_progress)
 
     def fits(self, spec: JobSpec | str | Path) -> builtins.list[Lies]:
         """Memory and time of the job with every method, on this machine and on every GPU in the catalogue.

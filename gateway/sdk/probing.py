@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,7 +83,9 @@ def measured(rooms: Rooms, backends: Mapping[str, Backend]) -> dict[str, Probes]
     return {name: read(folder, each.hardware()) for name, each in backends.items() if each.hardware()}
 
 
-def probe(rooms: Rooms, spec: JobSpec, *, steps: int) -> Probed:
+def probe(
+    rooms: Rooms, spec: JobSpec, *, steps: int, on_progress: Callable[[int, int], None] | None = None
+) -> Probed:
     """Take some real steps of a job on this machine, and keep what they took.
 
     Raises:
@@ -101,7 +103,9 @@ def probe(rooms: Rooms, spec: JobSpec, *, steps: int) -> Probed:
     assert translation is not None  # noqa: S101  # `_here` asks for one
     with TemporaryDirectory(dir=folder, prefix=".") as work:
         staged = _training_rows(backend, as_used(rooms, asked), translation, Path(work))
-        seen = backend.probe(translation, [staged], folder=Path(work) / "run", steps=steps)
+        seen = backend.probe(
+            translation, [staged], folder=Path(work) / "run", steps=steps, on_progress=on_progress
+        )
     keep(seen, folder)
     before = chosen.fit
     after = _here(rooms, make_plan(rooms, asked, as_of=today).candidates).fit
