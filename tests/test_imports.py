@@ -17,7 +17,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "backends", "cost")
 
 EVERYTHING = ("gateway", "backends", "cost")
-ADAPTER = ("gateway.core", "backends.base", "backends.facts", "backends.ledger", "backends.sandbox")
+ADAPTER = (
+    "gateway.core",
+    "backends.base",
+    "backends.chats",
+    "backends.facts",
+    "backends.ledger",
+    "backends.sandbox",
+)
 SIGNING = ("gateway.records.envelope", "gateway.records.files", "gateway.records.keys")
 RULES: dict[str, tuple[str, ...]] = {
     "gateway.core": ("gateway.core",),
@@ -47,6 +54,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.cli": ("gateway", "gateway.cli"),
     "gateway": ("gateway",),
     "cost": ("gateway.core", "cost"),
+    "backends.chats": ("gateway.core",),
     "backends.facts": ("gateway.core",),
     "backends.ledger": ("gateway.core",),
     "backends.base": ("gateway.core", "backends.facts"),
