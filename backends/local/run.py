@@ -5,6 +5,7 @@
     status.json         where it stands; replaced whole
     wanted              `cancel` or `pause`, when somebody asked for it
     adjusted.json       what it does otherwise than configured, since memory ran out
+    tokens/             the rows as tokens, mapped by every process of the run
     metrics.jsonl       one line per optimizer step
     events.jsonl        what happened, one line each
     checkpoints/        step-000040/ …

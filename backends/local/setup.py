@@ -17,17 +17,16 @@ from backends.local.environment import cpu_threads
 from backends.local.network import Network
 from backends.local.objective import Objective, objective
 from backends.local.ranks import Ranks, parameter_groups
-from backends.local.render import Template
+from backends.local.render import Template, TemplateCounter
 from backends.local.run import Run
-from backends.local.tokens import Item, tokenise
-from gateway.core.spec import canonical_sha256
+from backends.local.tokenising import tokenise
+from backends.local.tokens import Item
 
 # How a machine goes about it; the same is learnt however these are set, but for the last bits.
 _HOW = {
     "threads", "micro_batch_tokens", "checkpointing", "processes", "sharded", "checkpoint_every",
     "keep_checkpoints",
 }  # fmt: skip
-_TOKENIZER = ("tokenizer*", "chat_template*", "*.model", "vocab*", "merges*", "special_tokens_map.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,12 @@ def prepare(run: Run, ranks: Ranks) -> Setup:
     body = config["body"]
     settle(body, ranks)
     with ranks.first_goes_first():
-        folder = models.ensure(body["model"]["id"], Path(config["home"]), _tell_building(run))
+        folder = models.ensure(body["model"]["id"], Path(config["home"]), tell_building(run))
         template = Template.load(folder, body["model"]["name"])
-        items = tokenise(run, "train", template)
-        validation = tokenise(run, "validation", template) if "validation" in config["files"] else ()
+        tokenizer = TemplateCounter(folder, body["model"]["name"]).identity
+        items = tokenise(run, "train", template, tokenizer)
+        held_out = "validation" in config["files"]
+        validation = tokenise(run, "validation", template, tokenizer) if held_out else ()
     setup = assemble(body, folder, template, items, validation, ranks=ranks)
     return replace(
         setup,
@@ -102,7 +103,7 @@ def prepare(run: Run, ranks: Ranks) -> Setup:
             lambda: (part for step in setup.plan for part, _ in setup.passes(step)),
             packed=setup.network.packs,
         ),
-        origin=_origin(setup, config["files"]),
+        origin=_origin(setup, config["files"], tokenizer),
     )
 
 
@@ -146,29 +147,28 @@ def assemble(
     )
 
 
-def _origin(setup: Setup, files: Mapping[str, Mapping[str, str]]) -> Origin:
+def _origin(setup: Setup, files: Mapping[str, Mapping[str, str]], tokenizer: str) -> Origin:
     return Origin(
         settings={name: value for name, value in setup.body.items() if name not in _HOW},
         hashes={
             **{f"{split} data": file["sha256"] for split, file in files.items()},
-            "order of rows": canonical_sha256(
-                {"lengths": [[item.length for item in step] for step in setup.plan]}
-            ),
+            "order of rows": _order_sha256(setup.plan),
             "base": models.revision(setup.folder),
-            "tokenizer": _tokenizer_sha256(setup.folder),
+            "tokenizer": tokenizer,
         },
     )
 
 
-def _tokenizer_sha256(folder: Path) -> str:
+def _order_sha256(plan: Iterable[Sequence[Item]]) -> str:
+    """Of the lengths of every step's rows."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()}):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for step in plan:
+        digest.update(f"{[item.length for item in step]}\n".encode())
     return digest.hexdigest()
 
 
-def _tell_building(run: Run) -> Callable[[float], None]:
+def tell_building(run: Run) -> Callable[[float], None]:
+    """An event for every tenth of the embedded base, while that is built."""
     told = -1
 
     def tell(share: float) -> None:
