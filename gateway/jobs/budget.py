@@ -11,9 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.errors import OverBudget
+from gateway.jobs.database import insert
 from gateway.jobs.model import Caps
 from gateway.jobs.schema import budgets, reservations
 
@@ -103,8 +103,7 @@ def _check(connection: Connection, team: str, month: str, usd: Decimal, caps: Ca
 
 
 def _lock(connection: Connection, team: str, month: str) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(budgets).values(team=team, month=month).on_conflict_do_nothing())
+    connection.execute(insert(connection, budgets).values(team=team, month=month).on_conflict_do_nothing())
     connection.execute(
         select(budgets).where(budgets.c.team == team, budgets.c.month == month).with_for_update()
     )

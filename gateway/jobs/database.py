@@ -13,7 +13,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
 
@@ -194,6 +195,12 @@ def _patiently(action: Callable[[], object], *, tries: int = 100) -> None:
             if left == 0 or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
             time.sleep(0.05)
+
+
+def insert(connection: Connection, table: Table) -> Any:
+    """`INSERT … ON CONFLICT` is written alike in both databases, but by each dialect's own `insert`."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 def _explain(error: DBAPIError) -> tuple[str, str]:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from sqlalchemy import Connection, and_, case, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.errors import JobNotFound, NotNow, StoreConflict
 from gateway.core.job import Event, JobState, may_move
 from gateway.jobs import budget, uploads
 from gateway.jobs.codec import from_row, to_row
-from gateway.jobs.database import Database
+from gateway.jobs.database import Database, insert
 from gateway.jobs.lease import holder_is_dead
 from gateway.jobs.model import Caps, Changes, Intent, Job, NewJob, Upload, Wanted, idempotency_key
 from gateway.jobs.schema import events, intents, jobs, reservations
@@ -272,9 +271,9 @@ class Store:
         now = self._clock()
         row = {"job_id": job.id, "attempt": job.attempt, "name": name, "key": job.key}
         with self._database.write() as connection:
-            insert = _dialect(connection).insert(intents).values(**row, tries=1, last_at=now)
+            first = insert(connection, intents).values(**row, tries=1, last_at=now)
             connection.execute(
-                insert.on_conflict_do_update(
+                first.on_conflict_do_update(
                     index_elements=["job_id", "attempt", "name"],
                     set_={"tries": intents.c.tries + 1, "last_at": now, "error": None},
                 )
@@ -444,26 +443,17 @@ def _add_events(
     """One statement an event, since only that says on every database which were new."""
     kept: list[Event] = []
     for event in new:
-        insert = (
-            _dialect(connection)
-            .insert(events)
-            .values(
-                job_id=job_id,
-                origin=origin,
-                id=event.id,
-                at=event.at,
-                level=event.level,
-                kind=event.kind,
-                text=event.text,
-                data=dict(event.data),
-            )
+        row = insert(connection, events).values(
+            job_id=job_id,
+            origin=origin,
+            id=event.id,
+            at=event.at,
+            level=event.level,
+            kind=event.kind,
+            text=event.text,
+            data=dict(event.data),
         )
-        added = connection.execute(insert.on_conflict_do_nothing().returning(events.c.seq))
+        added = connection.execute(row.on_conflict_do_nothing().returning(events.c.seq))
         if added.one_or_none() is not None:
             kept.append(event)
     return tuple(kept)
-
-
-def _dialect(connection: Connection) -> Any:
-    """`INSERT … ON CONFLICT` is written alike in both, but by each dialect's own `insert`."""
-    return postgresql if connection.dialect.name == "postgresql" else sqlite

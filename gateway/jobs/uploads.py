@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.job import JobState
+from gateway.jobs.database import insert
 from gateway.jobs.model import Job, Upload
 from gateway.jobs.schema import jobs, uploads
 
@@ -33,14 +33,13 @@ def intend(connection: Connection, job: Job, name: str, sha256: str, now: dateti
     )
     if connection.execute(claimed.limit(1)).one_or_none() is not None:
         return False
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(uploads).values(job_id=job.id, name=name, sha256=sha256, at=now)
+    row = insert(connection, uploads).values(job_id=job.id, name=name, sha256=sha256, at=now)
     again = {
         "uri": case((uploads.c.deleted_at.is_not(None), None), else_=uploads.c.uri),
         "claimed_by": None,
         "deleted_at": None,
     }
-    connection.execute(insert.on_conflict_do_update(index_elements=["job_id", "name", "sha256"], set_=again))
+    connection.execute(row.on_conflict_do_update(index_elements=["job_id", "name", "sha256"], set_=again))
     return True
 
 
