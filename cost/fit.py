@@ -196,6 +196,7 @@ class _Desk:
             sharded=way.sharded,
             slack=measured.slack if measured else None,
             process_gib=measured.process_gib if measured else None,
+            dora=lora.dora and way.method != "full",
         )
 
     def fits(self, way: _Way) -> bool:

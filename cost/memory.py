@@ -77,6 +77,7 @@ class Load:
         tokens: in one forward pass, padding included; for preferences, those of both answers.
         rank: of LoRA; ignored for `full`.
         dropout: whether LoRA's dropout is on.
+        dora: whether a weight's length is learnt apart from its direction.
         trained_share: of the tokens.
         sharded: every process holds its part of weights, gradients and moments, and gathers one layer at
             a time; else each holds a whole copy.
@@ -100,6 +101,7 @@ class Load:
     slack: float | None = None
     process_gib: float | None = None
     trainer: Trainer = field(default=OURS)
+    dora: bool = False
 
     @property
     def device(self) -> Literal["gpu", "cpu"]:
@@ -167,7 +169,7 @@ def layer_bytes(load: Load) -> float:
         return common + width * (_NORMS * hidden + 2 * wide + _distinct_inputs(load))
     norms = _NORMS * hidden * 4  # computed in fp32, whatever the precision
     if load.method != "full":
-        return common + norms + width * 3 * wide + _adapter_inputs(load)
+        return common + norms + width * 3 * wide + _adapter_inputs(load) + _dora_outputs(load)
     if load.trainer.masters and load.precision == "bf16":
         # What flows between layers is fp32; each norm's weight needs what it multiplies, and q, k, v, gate
         # and up each read a copy of their own.
@@ -216,6 +218,8 @@ def working_bytes(load: Load) -> float:
     largest = shape.hidden * shape.intermediate * load.width if load.method == "qlora" else 0.0
     if load.method == "full" and load.trainer.masters and load.precision == "bf16":
         largest = float(shape.parameters * load.width)  # the copies that are computed with, kept for a pass
+    if load.dora:  # PEFT makes B·A of an identity matrix, and adds it to the weight, for every layer anew
+        largest = max(largest, 4.0 * max(read * (read + 2 * made) for read, made in _linears(shape).values()))
     gathered = 0.0
     if load.sharded:  # this layer and the next one, which is fetched meanwhile
         layers = max(1, shape.layers)
@@ -253,7 +257,7 @@ def _adapter_inputs(load: Load) -> float:
     """What PEFT's adapters keep of one token in one layer: each its own copy of what it reads where
     dropout or a cast stands between, the dropout's mask, and the product of rank `rank`."""
     shape, width = load.shape, load.width
-    lean = load.trainer.lean and load.method == "lora"
+    lean = load.trainer.lean and load.method == "lora" and not load.dora
     times = {name: shape.active_experts if name in _FEED_FORWARD else 1 for name in LINEARS}
     reads = sum(_linears(shape)[name][0] * times[name] for name in load.trainer.targets)
     small = sum(times[name] for name in load.trainer.targets) * load.rank * width
@@ -263,6 +267,16 @@ def _adapter_inputs(load: Load) -> float:
     if load.precision == "fp32" and not load.dropout:
         return small + 4 * _distinct_inputs(load)
     return small + width * reads + (mask * reads if load.dropout else 0)
+
+
+def _dora_outputs(load: Load) -> float:
+    """What DoRA keeps beside: of every adapted layer its own output and the adapter's, which the length's
+    gradient is made of. An upper bound: up to a third more than was seen."""
+    if not load.dora:
+        return 0.0
+    times = {name: load.shape.active_experts if name in _FEED_FORWARD else 1 for name in LINEARS}
+    sizes = _linears(load.shape)
+    return 2.0 * load.width * sum(sizes[name][1] * times[name] for name in load.trainer.targets)
 
 
 def _embeddings(shape: ModelShape) -> int:
