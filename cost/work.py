@@ -69,7 +69,7 @@ def row_lengths(quantiles: Sequence[int], tokens: int, rows: int) -> list[int]:
 def operations(setting: Setting, seen: Passes) -> float:
     """Of the matrix products: 4 per weight and token where the weights stay as they are, 6 where they are
     trained, 2 more with checkpointing; attention's own, which grow with the length of the rows; the output
-    layer where a token is trained."""
+    layer, and what the last layer does after attention, where a token is trained."""
     shape = setting.shape
     again = 1 if setting.checkpointing else 0
     full = setting.method == "full"
@@ -78,7 +78,8 @@ def operations(setting: Setting, seen: Passes) -> float:
     query = shape.heads * shape.head_dim
     attention = (7 + 2 * again) * shape.layers * query * seen.squares  # causal: half of the square
     output = (6 if full else 4) * shape.vocabulary * shape.hidden * seen.trained
-    return seen.tokens * (frozen * _layers(shape) + adapter) + attention + output
+    left_out = frozen * _after_attention(shape) * (seen.tokens - seen.trained)
+    return seen.tokens * (frozen * _layers(shape) + adapter) + attention + output - left_out
 
 
 def touched_bytes(setting: Setting, seen: Passes) -> float:
@@ -139,6 +140,11 @@ def _layers(shape: ModelShape) -> int:
     query, key_value = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     attention = 2 * shape.hidden * (query + key_value)
     return shape.layers * (attention + 3 * shape.hidden * shape.intermediate * shape.active_experts)
+
+
+def _after_attention(shape: ModelShape) -> int:
+    """Weights of one layer that a token meets once it has attended to others."""
+    return shape.hidden * (shape.heads * shape.head_dim + 3 * shape.intermediate * shape.active_experts)
 
 
 def _active_adapter(setting: Setting) -> float:
