@@ -53,7 +53,7 @@ class _Last:
         layer.forward = self._forward
 
     def remove(self) -> None:
-        del self._layer.forward
+        self._layer.forward = self._whole
         self._hook.remove()
 
     def _forward(self, hidden_states: Tensor, *args: Any, **others: Any) -> Any:

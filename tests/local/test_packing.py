@@ -66,6 +66,7 @@ def _run(network: Network, chats: Sequence[Example], *, packed: bool) -> tuple[T
 def test_packed_rows_have_the_losses_and_gradients_of_padded_ones(base: Path, checkpointing: bool) -> None:
     network = _network(base, checkpointing=checkpointing)
     assert network.packs
+    assert network.selects, "packed, its last layer is computed at trained positions; padded, everywhere"
     chats = _chats([9, 1, 30, 2, 17])
     losses, chat_N, gradients = _run(network, chats, packed=True)
     its_losses, its_chat_N, its_gradients = _run(network, chats, packed=False)
@@ -73,6 +74,43 @@ def test_packed_rows_have_the_losses_and_gradients_of_padded_ones(base: Path, ch
     assert torch.allclose(losses, its_losses, atol=1e-5)
     for one, other in zip(gradients, its_gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_last_layer_is_computed_where_a_trained_token_follows(base: Path) -> None:
+    network = _network(base)
+    seen: dict[str, int] = {}
+    for name, module in network.model.named_modules():
+        if name.endswith(("1.self_attn.k_proj", "1.self_attn.o_proj", "1.mlp", "0.mlp")):
+
+            def note(module: Any, args: Any, found: Any, name: str = name) -> None:
+                seen[name[-10:]] = found.shape[1]
+
+            module.register_forward_hook(note)
+    batch = network.batch(_chats([9, 30, 17]))
+    network.token_losses(batch)
+    everywhere, trained = batch.ids_B_T.shape[1], len(batch.labels_N)
+    assert trained < everywhere
+    assert sorted(seen.values()) == [trained, trained, everywhere, everywhere]
+
+
+def test_a_layer_of_another_kind_is_computed_whole(base: Path) -> None:
+    """One that scales what it adds, as some models do: seen to differ, and left as it was."""
+    from backends.local import last_layer
+
+    network = _network(base)
+    network.model.eval()
+    decoder = network.causal.get_decoder()
+    layer = decoder.layers[-1]
+    del layer.forward  # as it was before it was set up
+    plain = layer.forward
+
+    def scaled(hidden_states: Tensor, **others: Any) -> Tensor:
+        return hidden_states + 0.5 * (plain(hidden_states, **others) - hidden_states)
+
+    layer.forward = scaled
+    with torch.no_grad():
+        assert not last_layer.set_up(decoder, network._hidden)  # pyright: ignore[reportPrivateUsage]
+    assert layer.forward is scaled
 
 
 def test_no_row_changes_what_another_computes(base: Path) -> None:
