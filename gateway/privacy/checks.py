@@ -208,6 +208,11 @@ def zip_code(value: bytes) -> bool:
     return lexicon.is_zip(value[:5])
 
 
+def tumour_stage(value: bytes) -> bool:
+    """`T2N1M0`, which a Canadian postal code may look like."""
+    return re.fullmatch(rb"T[0-4]N[0-3]M[01]", value) is not None
+
+
 def has_digit(value: bytes) -> bool:
     return any(48 <= byte <= 57 for byte in value)
 

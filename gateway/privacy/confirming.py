@@ -210,7 +210,7 @@ def _confidence(
 ) -> float:
     """How sure a look is once it is checked; without `exact`, context is looked up only where it decides."""
     text, judge, confidence = joined.text, _ALL[rule], base
-    if judge.type == "name" and people.eponym(text, end):
+    if judge.type == "name" and people.eponym(text, start, end):
         return -1.0
     context = judge.context
     if not exact and base >= floor and (judge.check is None or judge.check(text[start:end])):

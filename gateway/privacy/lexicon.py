@@ -58,7 +58,7 @@ AMBIGUOUS = frozenset(
 )
 # Words that begin sentences, head sections or fill forms; never part of a name when capitalised.
 ORDINARY = frozenset(
-    b"""mom mum mommy mama dad daddy papa grandma grandpa nana granny auntie aetna cigna humana tricare obamacare google
+    b"""newborn neonate preemie proband chemo rehab trach cath mom mum mommy mama dad daddy papa grandma grandpa nana granny auntie aetna cigna humana tricare obamacare google
     facebook amazon walmart walgreens costco uber covid ebola internet website online app wifi okey spanish english french chinese german russian italian portuguese korean japanese vietnamese arabic hindi
     hispanic latino latina caucasian african asian european mexican indian irish mister christian jewish muslim
     catholic neurosurgery anesthesia anesthesiology ophthalmology gastroenterology nephrology endocrinology
@@ -163,18 +163,25 @@ EPONYMS = frozenset(
     shouldice siemens sjogren snellen steinmann stryker tagalog tarka taussig toyota vicks wegener whipple willi
     wolff zenker zollinger zumba""".split()
 )
-# Names that stand for a disease, a sign, a device or a test when such a word follows, or is understood.
+# Names that stand for a disease, a sign or a device when such a word follows. What may stand between are words
+# of such terms alone: `Mary Johnson has heart disease` is about a person.
 EPONYM_AFTER = (
-    rb"(?:'s?|s')?[ -](?:[a-z]+[ -]){0,2}(?:disease|syndrome|sign|palsy|test|score|scale|criteria|disorder|dementia|"
-    rb"lymphoma|sarcoma|tumou?r|carcinoma|catheter|duct|node|nodes|cyst|phenomenon|reflex|maneuver|manoeuvre|"
-    rb"fracture|contracture|procedure|operation|classification|stain|murmur|ulcer|virus|triad|law|line|lines|"
-    rb"thyroiditis|esophagus|oesophagus|anemia|anaemia|ataxia|chorea|encephalopathy|granulomatosis|lesion|"
-    rb"deformity|hernia|lithotomy|position|clamp|forceps|retractor|bandage|splint|drain|tube|pump|index|formula|"
-    rb"equation|stage|staging|nodule|spots?|body|bodies|cell|cells|gland|fascia|ligament|tendon|purpura|dystrophy|"
-    rb"neuropathy|amyotrophy|paralysis|angina|aneurysm|thrombosis|keratosis|nevus|melanoma|vaccine|diet|stitch|"
-    rb"neuroma|incision|repair|flap|graft|shunt|valve|antigen|titer|questionnaire|inventory|assessment|coma|"
-    rb"histology|Disease|Syndrome|Sign|Palsy|Lymphoma|Sarcoma|Carcinoma|Scale|Score|Coma|Catheter|Procedure|"
+    rb"(?:'s?|s')?[ -](?:(?:type|like|related|associated|variant|spotted|muscular|urinary|indwelling|suction|chest|wound|"
+    rb"cell|lymph|hip|juvenile|familial|depression|anxiety|coma|fall|risk|sedation|agitation|pain|pressure)[ -]){0,2}"
+    rb"(?:disease|syndrome|sign|palsy|dementia|lymphoma|sarcoma|tumou?r|carcinoma|catheter|duct|nodes?|cyst|"
+    rb"phenomenon|reflex|maneuver|manoeuvre|fracture|contracture|criteria|classification|stain|murmur|ulcer|virus|"
+    rb"triad|thyroiditis|esophagus|oesophagus|ataxia|chorea|granulomatosis|deformity|hernia|lithotomy|clamp|forceps|"
+    rb"retractor|splint|drain|tube|gland|fascia|purpura|dystrophy|amyotrophy|nevus|neuroma|shunt|valve|spotted fever|"
+    rb"Disease|Syndrome|Sign|Palsy|Lymphoma|Sarcoma|Carcinoma|Scale|Score|Coma|Catheter|"
     rb"Phenomenon|Stage|Thyroiditis|Maneuver|Fracture|Criteria|Classification|Disorder|Dementia|Virus|Vaccine)\b"
+)
+# The same of a single name, and only right after it: `Allen test`, but `Linda Brown test results` are somebody's.
+EPONYM_OF_ONE_WORD = (
+    rb"(?:'s?|s')?[ -](?:(?:cell|coma|fall|risk|depression|anxiety|sedation|agitation|pain|pressure|body)[ -]){0,2}"
+    rb"(?:test|score|scale|disorder|procedure|operation|law|lines?|anemia|anaemia|encephalopathy|lesion|position|"
+    rb"bandage|pump|index|formula|equation|stage|staging|nodule|spots?|body|bodies|cells?|ligament|tendon|neuropathy|"
+    rb"paralysis|angina|aneurysm|thrombosis|keratosis|melanoma|vaccine|diet|stitch|incision|repair|flap|graft|antigen|"
+    rb"titer|questionnaire|inventory|assessment|coma|histology|Procedure)\b"
 )
 
 

@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from gateway.privacy.lexicon import AMBIGUOUS, EPONYM_AFTER, EPONYMS, LARGE, ORDINARY, is_word, names
+from gateway.privacy.lexicon import (
+    AMBIGUOUS,
+    EPONYM_AFTER,
+    EPONYM_OF_ONE_WORD,
+    EPONYMS,
+    LARGE,
+    ORDINARY,
+    is_word,
+    names,
+)
 
 _CAPITALISED = re.compile(rb"[A-Z][A-Za-z'-]+")
 _RUN = re.compile(
@@ -23,15 +32,18 @@ _LAST_FIRST = 0.75
 _SURNAME = 0.55
 _SMALL = re.compile(rb"[a-z][a-z'-]+")
 _EPONYM = re.compile(EPONYM_AFTER)
+_EPONYM_OF_ONE_WORD = re.compile(EPONYM_OF_ONE_WORD)
 _SPACE = 32
 _PREFIXES = (b"De", b"La", b"Le", b"Mc")
 _PARTICLES = frozenset(b"van von de der den del di da la bin al el dos".split())
 _PLACE_BEFORE = frozenset(b"San Santa Santo Los Las Fort Port Lake North South West East New".split())
 
 
-def eponym(text: bytes, end: int) -> bool:
-    """Whether what stands before `end` names a disease or a thing: `Parkinson disease`, `Foley catheter`."""
-    return _EPONYM.match(text, end) is not None
+def eponym(text: bytes, start: int, end: int) -> bool:
+    """Whether a name stands for a disease or a thing: `Parkinson disease`, `Foley catheter`."""
+    if _EPONYM.match(text, end) is not None:
+        return True
+    return b" " not in text[start:end] and _EPONYM_OF_ONE_WORD.match(text, end) is not None
 
 
 def find(text: bytes, seen: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, float]]:
@@ -99,7 +111,7 @@ def find_small(text: bytes) -> Iterator[tuple[int, int, float]]:
         if previous is not None:
             whole = family and name in lists.last
             end = word.end() if whole else previous.end()
-            if not eponym(text, end):
+            if not eponym(text, previous.start(), end):
                 yield previous.start(), end, 0.75 if whole else 0.55
         previous = word if name in lists.certain else None
     if previous is not None:
@@ -118,7 +130,7 @@ def _in_run(text: bytes, start: int, words: list[bytes]) -> Iterator[tuple[int, 
             begin = start + len(b" ".join(words[:at])) + (1 if at else 0)
             end = start + len(b" ".join(words[: last + 1]))
             end -= len(words[last]) - len(_unpossessed(words[last]))
-            if confidence and not eponym(text, end):
+            if confidence and not eponym(text, begin, end):
                 yield begin, end, confidence
             at = last
         at += 1
@@ -211,6 +223,14 @@ def stranger(value: bytes) -> bool:
         return False
     lists = names()
     return word in lists.certain or not is_word(small) or (small in AMBIGUOUS and word in lists.first)
+
+
+def newcomer(value: bytes) -> bool:
+    """Whether what was admitted or brought in (`Abdulrahman al-Rashid was`) is somebody, and no thing."""
+    first, *rest = value.replace(b" al-", b" ").split()
+    if not rest and first.lower() in AMBIGUOUS:
+        return False
+    return stranger(first) and all(bare(word).lower() not in ORDINARY for word in rest)
 
 
 def listed(value: bytes) -> bool:

@@ -65,6 +65,16 @@ _MONTH = (
 )
 _FULL_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _ANY_MONTH = r"(?i:january|february|march|april|may|june|july|august|september|october|november|december)"
+_MONTH_ABROAD = (  # Spanish, Portuguese, French, Italian, German; folded, so without accents
+    r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|sep?tiembre|octubre|noviembre|diciembre|janeiro|fevereiro|"
+    r"marco|maio|junho|julho|setembro|outubro|novembro|dezembro|janvier|fevrier|mars|avril|mai|juin|juillet|aout|"
+    r"septembre|octobre|novembre|decembre|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre|"
+    r"januar|februar|maerz|marz|juni|juli|oktober|dezember)"
+)
+_HOLIDAY = (
+    r"(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year'?s?(?: Eve| Day)?|Easter(?: Sunday| Monday)?|Halloween|"
+    r"Labor Day|Memorial Day|Independence Day|Valentine'?s Day|Mother'?s Day|Father'?s Day|Ash Wednesday|Good Friday)"
+)
 _ORDINAL = (
     r"(?i:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|thirteenth|"
     r"fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|twenty[- ](?:first|second|third|"
@@ -145,9 +155,10 @@ RULES: tuple[Rule, ...] = (
     # -- phones and fax
     Rule("fax", r"(?i)\b(?:fax|facsimile)\b[^\x1e\n\d+(]{0,40}(\+?[\d(][\d ().-]{5,18}\d)\b", 0.95, check=checks.phone),
     Rule("phone", r"\b(\d[\d .-]{5,14}\d)(?: |-|, ?| ?\()(?i:office|fax|cell|mobile|home|work|direct|pager)\b", 0.6, None, checks.dialled, alone=True),
+    Rule("phone", r"(?i)\bext\.? ?#?(\d{3,6})\b", 0.6),
     # -- dates, and ages over 89
     Rule("date", r"(?i)\b(?:on|dated?|since|until|before|after|by|seen|from|admitted|discharged|dob:?|visit|follow[- ]?up|f/u|due|appt|appointment|surgery|dos|lmp|started|ended|through|again|returned)(?: on)?:? (\d{1,2}/\d{1,2})(?:[^/\w%]|$)", 0.65, None, checks.month_day, alone=True, hint=r" \d\d?/\d"),
-    Rule("date", r"\b" + _MONTH + r"\.? \d{1,2}(?:st|nd|rd|th)?(?:(?:, ?| )(?:19|20)\d{2})?\b", 0.7, DATE_WORDS),
+    Rule("date", r"\b" + _MONTH + r"\.? (?:the )?\d{1,2}(?:st|nd|rd|th)?(?:(?:, ?| )(?:19|20)\d{2})?\b", 0.7, DATE_WORDS),
     Rule("date", r"\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ -]" + _MONTH + r"(?:\.?,?[ -](?:(?:19|20)\d{2}|\d{2}))?\b", 0.75, DATE_WORDS),
     Rule("date", r"(?i)\b\d{1,2}(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:19|20)?\d{2}\b", 0.85),
     Rule("date", r"\b" + _MONTH + r"\.?,? (?:of )?(?:(?:19|20)\d{2}|'\d{2})\b", 0.8),
@@ -156,6 +167,8 @@ RULES: tuple[Rule, ...] = (
     Rule("date", r"\b(?i:the )" + _ORDINAL + r" (?i:day )?(?i:of )" + _ANY_MONTH + _YEAR_WORDS + r"\b", 0.8),
     Rule("date", r"\b" + _FULL_MONTH + r" " + _CARDINAL + _YEAR_WORDS + r"\b", 0.6),
     Rule("date", r"\b(?i:in|since|last|this|next|of|until|early|late|mid|during|around|by)[ -](?:(?i:early|late|mid)[ -])?(" + _FULL_MONTH + r")\b", 0.55),
+    Rule("date", r"\b\d{1,2}\.?(?: de| di)? " + _MONTH_ABROAD + r"(?:,?(?: del?| di)? (?:19|20)\d{2})?\b", 0.75, DATE_WORDS),
+    Rule("date", r"\b" + _HOLIDAY + r",? (?:of |in )?(?:19|20)\d{2}\b", 0.8),
     Rule("age", r"(?i)\b((?:9\d|1[01]\d)[- ]?(?:years?|yrs?|y)[-. ]*(?:olds?|of age))\b", 0.95),
     Rule("age", r"(?i)\b((?:9\d|1[01]\d)[- ]?y\.?[/ ]?o\.?[mf]?)\b", 0.95),
     Rule("age", r"(?i)\b(?:aged?|age is|age of|ages|turned|turning|turns) ?[:=]? ?(9\d|1[01]\d)\b", 0.85, alone=True),
@@ -167,10 +180,11 @@ RULES: tuple[Rule, ...] = (
     Rule("age", r"(?i)\b(?:in (?:her|his|their)(?: (?:early|mid|late))? )(nineties|90'?s)\b", 0.8),
     Rule("age", r"(?i)\b(centenarian|nonagenarian)\b", 0.7),
     Rule("age", r"(?i)\b(?:died|deceased|passed away|passed|lived|alive)(?: at| to| to be|,)(?: (?:the )?age(?: of)?)? (9\d|1[01]\d)\b", 0.85, alone=True),
+    Rule("vehicle", r"\b[Tt]ag (?:is |number |no\.? ?|#)?([A-Z]{2,4}[- ]?\d{3,4})\b", 0.65),
     Rule("vehicle", r"\b[Pp]lates? (?:is |was |reading )?(?:[A-Z]{2} )?([A-Z0-9]{2,4}[- ]?[A-Z0-9]{2,4})\b", 0.7, None, checks.letters_and_digits),
     # -- codes that a label gives away
     Rule("mrn", r"(?i)\b(?:mrn|mr ?#) ?\d{4,}\b", 0.97),
-    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.89),
+    _labelled("mrn", r"mrn|m\.r\.n\.?|mr ?#|mr no\.?|hosp\.? ?(?:#|no\.?)|med(?:ical)?\.? rec(?:ord)?s?|chart(?: number| no\.?| #| id)|patient(?: id| number| no\.?| #| identifier)|pt\.? (?:id|no\.?|#)|hospital (?:number|no\.?|id)|unit (?:number|no\.)|urn|emr(?: id| number| #)|epic id|record (?:number|no\.|#)", confidence=0.89),
     _labelled("health_plan", r"member(?:ship)?(?: id| number| no\.?| #)?|subscriber(?: id| number| no\.?| #)?|policy(?: id| number| no\.?| #)?|polic(?:y|yholder)(?: number| id| #)|beneficiary(?: id| number)?|insurance(?: id| number| no\.?| #| policy| member)|medicare(?: id| number| no\.?| #)?|medicaid(?: id| number| no\.?| #)?|group (?:number|no\.?|#|id)|health plan(?: id| number)?|hicn|mbi|payer id|plan id|nhs(?: number| no\.?)?", confidence=0.89),
     _labelled("account", r"account(?: number| no\.?| #| id)?|acct\.?(?: number| no\.?| #)?|a/c|billing (?:number|id)|invoice(?: number| no\.?| #)?|routing(?: number| no\.?)?|sort code|guarantor (?:number|id)|har|bank (?:number|account)", confidence=0.89),
     _labelled("license", r"(?:driver'?s?'?|driving|medical|nursing|pharmacy|state|professional|rn|md) licen[sc]e(?: number| no\.?| #)?|licen[sc]e(?: number| no\.?| #)|d\.?l\.?(?: number| no\.?| #)|dea(?: number| no\.?| #)?|certificate(?: number| no\.?| #)|passport(?: number| no\.?| #)?|upin", confidence=0.89),
@@ -201,7 +215,7 @@ RULES: tuple[Rule, ...] = (
     Rule("geography", r"\b(" + _PLACE + r"), " + _STATE_NAME + r"\b", 0.85, None, checks.city),
     Rule("geography", r"(?i)\b(?:zip|zip ?code|postal code|post ?code)\b" + _IS + r"(\d{5}(?:-\d{4})?|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}|[a-z]\d[a-z] ?\d[a-z]\d)\b", 0.9),
     Rule("geography", r"\b(?:[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2})\b", 0.65),
-    Rule("geography", r"\b[ABCEGHJ-NPRSTVXY]\d[A-Z] ?\d[A-Z]\d\b", 0.65),
+    Rule("geography", r"\b[ABCEGHJ-NPRSTVXY]\d[A-Z] ?\d[A-Z]\d\b", 0.65, None, lambda v: not checks.tumour_stage(v)),
     Rule("geography", r"(?i:\b(?:lives?|lived|living|resid(?:es?|ed|ing)|moved|born|raised|grew up|relocated|stationed|hometown|home (?:city|town)|based)(?: back| up| out| down)? (?:in|from|to|at|near|of|is) |\boriginally from |\bnative of |\b(?:city|town|village|county) of |\bresident of )(" + _PLACE + r")\b", 0.7, None, checks.specific_place),
     Rule("geography", r"\b(?:[Ii]n|[Ff]rom|[Tt]o|[Aa]t|[Nn]ear|[Vv]isited|[Vv]isiting) ([A-Z][a-z]+(?: [A-Z][a-z]+)?)\b", 0.6, None, checks.city),
     Rule("geography", r"(?i:\b(?:i'm|i am|(?:she|he)(?: is|'s)|we(?: are|'re)|they(?: are|'re)|arriv(?:ed|ing|es)|stay(?:ed|ing)?|landed|flew|fly|flying|drove|driving|travel(?:l?ed|l?ing|s)?|trip|visit(?:ed|ing)?|vacation(?:ing)?|moved|came|coming|wedding|conference|stationed|retired|mayor|suburb|outskirts|residents?|native)(?: here| back| down| over| up| out| there)? (?:in|at|to|from|of) )(" + _PLACE + r")\b", 0.6, None, checks.strange_place),
@@ -219,7 +233,10 @@ RULES: tuple[Rule, ...] = (
     Rule("name", r"\b([A-Z][a-z'-]+(?: [A-Z]\b\.?)? [A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|ARNP|CRNA|DPM|OD|LPN|CNM|RPh|DVM|MPH|Esq|Jr|Sr|III)\b", 0.85, None, people.person),
     Rule("name", r"\b([A-Z][a-z'-]+)(?: had| has| have| then| also| never| was| who)? (?:said|says|asked|told|shouted|replied|spent|lives|lived|moved|married|divorced|works|worked|wrote|died|born|spoke|called|agreed|complained|complains|had given|reports|reported|denies|denied|states|stated|presents|presented|endorses|endorsed|admits|underwent|tolerated|drove|fell)\b", 0.6, None, people.stranger),
     Rule("name", r"\b([A-Z][a-z'-]+)'s (?:wife|husband|mother|father|mom|dad|son|daughter|brother|sister|parents|family|friend|boss|address|phone|number|birthday|email|house|home|room|chart|appointment|account|car|job)\b", 0.6, None, people.stranger),
-    Rule("name", r"(?i:\b(?:wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|aunt|uncle|cousin|niece|nephew|partner|friend|neighbou?r|roommate|girlfriend|boyfriend|fiancee?|grandson|granddaughter|grandmother|grandfather|caregiver)(?:,|'s name is| is| named)? )([A-Z][a-z'-]+)\b", 0.6, None, people.stranger),
+    Rule("name", r"(?i:\b(?:wife|husband|spouse|son|daughter|mother|mom|father|dad|brother|sister|aunt|uncle|cousin|niece|nephew|partner|friend|neighbou?r|roommate|girlfriend|boyfriend|fiancee?|grandson|granddaughter|grandmother|grandfather|caregiver)(?:(?:,|:|'s name is| is| named)? | \())([A-Z][a-z'-]+)\b", 0.6, None, people.stranger),
+    Rule("name", r"(?i:\b(?:nok|next of kin|emergency contact|health care proxy|poa|contact person)(?: is|:|,)? )(" + _PERSON + r")", 0.7, None, people.pair),
+    Rule("name", r"\b([A-Z][a-z'-]+(?: (?:al-)?[A-Z][A-Za-z'-]+)?) was (?:brought|intubated|extubated|admitted|readmitted|discharged|transferred|hospitali[sz]ed|sedated|born)\b", 0.6, None, people.newcomer),
+    Rule("name", r"\b(?:[A-Z]\. ?){1,2}([A-Z][A-Za-z'-]+),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|PA-C|Ph\.?D\.?|DDS|LCSW|PharmD|FNP|APRN|CRNA)\b", 0.8, None, people.person),
     Rule("name", r"(?i:\b(?:hi|hello|hey|dear|thanks|thank you|good (?:morning|afternoon|evening)|welcome(?: back)?|goodbye|bye)(?: again)?,? )([A-Z][a-z'-]+)(?:[,.!?\n]|$)", 0.6, None, people.stranger),
     Rule("name", r"\b([A-Z][a-z'-]+(?:, [A-Z][a-z'-]+)*,? (?:and|&) [A-Z][a-z'-]+)\b", 0.6, None, people.listed),
     Rule("name", r"(?:^|[\s(,;:/>\"'])((?:[A-Z]\. ?){1,2}[A-Z][a-z'-]{2,})\b", 0.6, None, people.surname),

@@ -56,6 +56,9 @@ ZIP code {geography|02139} on the insurance card.
 Encounter number {other_id|E-5512907} closed after discharge.
 Accession number {other_id|S21-4471} shows no malignancy.
 Mrs. {name|Kowalski} reports pain in the left knee.
+{name|John Smith} has kidney disease, and so has {name|Jennifer}.
+{name|Linda Brown} missed her test today; {name|Kevin Walker} needs a gait assessment.
+{name|Jennifer} denied melanoma, and {name|Robert Lee} walked without a tube.
 Discussed with {name|Maria Gonzalez}, RN, about the dressing.
 {name|Gonzalez, Kathleen} was discharged to rehab.
 My name is {name|Tomas Okafor} and I have asthma.
