@@ -93,7 +93,7 @@ def events(context: typer.Context, job: JobId, as_json: JsonFlag = False) -> Non
     views.table(
         out,
         ("at (UTC)", "level", "event", ""),
-        ((e.at.strftime("%H:%M:%S"), e.level, e.kind, e.text) for e in happened),
+        ((e.at.strftime("%Y-%m-%d %H:%M:%S"), e.level, e.kind, e.text) for e in happened),
     )
 
 

@@ -84,7 +84,11 @@ def show(
     if sequence is not None:
         print_json(records.show(sequence))
         return
-    views.table(out, ("seq", "at (UTC)", "kind", "subjects"), records.list())
+    views.table(
+        out,
+        ("seq", "at (UTC)", "kind", "subjects"),
+        ((number, at[:19].replace("T", " "), *rest) for number, at, *rest in records.list()),
+    )
 
 
 @app.command("export")

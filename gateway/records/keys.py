@@ -133,7 +133,11 @@ class _OutsideSigner:
         self._place = place
         public = public_key(self._asked(key.public_key))
         if public is None:
-            raise RecordError("this signer's public key is not Ed25519 in PEM", place=place)
+            raise RecordError(
+                "this signer's public key is not Ed25519 in PEM",
+                place=place,
+                fix="give the signer an Ed25519 key, or name another under `[signing]`",
+            )
         self._public = public
 
     @property
@@ -151,7 +155,11 @@ class _OutsideSigner:
         try:
             self._public.verify(signature, message)
         except (InvalidSignature, TypeError):
-            raise RecordError("what this signer signed does not verify", place=self._place) from None
+            raise RecordError(
+                "what this signer signed does not verify",
+                place=self._place,
+                fix="its public key must belong to the key it signs with, and be Ed25519",
+            ) from None
         return signature
 
     def _asked(self, call: Callable[[], bytes]) -> bytes:
@@ -159,7 +167,11 @@ class _OutsideSigner:
         try:
             return call()
         except Exception as error:
-            raise RecordError(f"this signer failed with {type(error).__name__}", place=self._place) from None
+            raise RecordError(
+                f"this signer failed with {type(error).__name__}",
+                place=self._place,
+                fix="see that its token or service is there and unlocked, and try again",
+            ) from None
 
 
 def open_signer(
@@ -186,7 +198,11 @@ def open_signer(
     if kind == "env":
         text = variable(rest)
         if text is None:
-            raise RecordError("this environment variable is not set", place=rest)
+            raise RecordError(
+                "this environment variable is not set",
+                place=rest,
+                fix="put an Ed25519 private key in PEM into it, or name another key under `[signing]`",
+            )
         return SigningKey(_parse(text.encode(), rest, passphrase))
     return read_key(folder / Path(name).expanduser(), passphrase)
 
@@ -201,7 +217,11 @@ def read_key(path: Path, passphrase: Passphrase) -> SigningKey:
         content = path.read_bytes()
         mode = path.stat().st_mode
     except OSError as error:
-        raise RecordError(f"this key cannot be read: {error.strerror}", place=str(path)) from None
+        raise RecordError(
+            f"this key cannot be read: {error.strerror}",
+            place=str(path),
+            fix="name one that exists and that you may read under `[signing]`",
+        ) from None
     open_to_all = os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO)
     if open_to_all and b"ENCRYPTED" not in content:
         raise RecordError("others may read this signing key", place=str(path), fix=f"chmod 600 {path}")
@@ -267,7 +287,11 @@ def _from_outside(place: str, name: str, argument: str) -> Signer:
     try:
         key = known[name].load()(argument)
     except Exception as error:  # its text may hold a PIN
-        raise RecordError(f"this signer failed with {type(error).__name__}", place=place) from None
+        raise RecordError(
+            f"this signer failed with {type(error).__name__}",
+            place=place,
+            fix="see that its token or service is there and unlocked, and what follows its name",
+        ) from None
     return _OutsideSigner(key, place)
 
 
@@ -290,7 +314,11 @@ def _parse(content: bytes, place: str, passphrase: Passphrase) -> Ed25519Private
 
 def _not_a_key(place: str, *, locked: bool) -> RecordError:
     if locked:
-        return RecordError("the passphrase is wrong, or this is not an Ed25519 key", place=place)
+        return RecordError(
+            "the passphrase is wrong, or this is not an Ed25519 key",
+            place=place,
+            fix="try the passphrase again",
+        )
     return RecordError(
         "this is not an Ed25519 private key in PEM",
         place=place,

@@ -154,7 +154,10 @@ def signed_payload(content: bytes, keys: Keys) -> tuple[bytes, str] | Unverified
     if envelope_line(payload, name, signature) != content:
         return Unverified("edited", "was changed after it was signed")
     if name not in keys:
-        return Unverified("unknown_key", f"is signed with key {name[:12]!a}…, which is not known here")
+        return Unverified(
+            "unknown_key",
+            f"is signed with key {name[:12]!a}…, unknown here (`[[approvers]]` names whose keys are known)",
+        )
     try:
         keys[name].verify(signature, pre_authentication(payload))
     except InvalidSignature:

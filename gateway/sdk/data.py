@@ -144,7 +144,7 @@ class Datasets:
         for name in dict.fromkeys(writer.format(model, spec.task) for model in models_of(writer, spec)):
             for split in ("train", "validation"):
                 if assignment.rows.get(split):
-                    path = folder / f"{backend}-{name}-{split}.jsonl"
+                    path = folder / f"{backend}-{name.removeprefix(backend + '-')}-{split}.jsonl"
                     yield (
                         path,
                         write_split(dataset, assignment, split, writer.convert(name), path, format=name),

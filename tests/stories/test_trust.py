@@ -160,7 +160,7 @@ def test_a_bundle_of_another_key_denies(user: User, spec: Path, officer: Path) -
     pin(user)
     user.tunegate("records", "key", "new", "engineer.pem", "--no-passphrase")
     user.tunegate("policy", "sign", "trust", "--key", "engineer.pem", "--out", "trust.bundle")
-    broken(user, spec, "not known here")
+    broken(user, spec, "unknown here")
     told = user.tunegate("policy", "trust", "trust.bundle", "--key", "engineer.pub", code=2).stderr
     assert "another key is pinned" in told
 
