@@ -9,6 +9,7 @@ from __future__ import annotations
 import runpy
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,15 +17,23 @@ from typing import Any
 
 from backends import registry
 from cost import PriceBook, Usage, base_price, estimate, fit, load_gpus
+from cost.gpus import Catalogue, Rental
 from cost.memory import parts_gib
+from cost.selfhosted import SelfHosted, self_hosted
 from gateway.core.facts import Facts, ModelFacts, ModelShape, PriceLine
 from gateway.core.plan import CandidateKey, Fit, Machine
 from gateway.core.rows import TokenStats
-from gateway.core.spec import JobSpec
+from gateway.core.spec import JobSpec, Serving
 
 PAGE = Path(__file__).parent / "costs.md"
 DAY = date(2026, 11, 22)
 ROWS, LENGTH, EPOCHS = 1_000, 500, 3
+QUOTED = JobSpec.model_validate(
+    {
+        "name": "quoted", "model": "m", "method": "qlora", "data": {"train": "x.jsonl"},
+        "hyperparameters": {"max_length": LENGTH},
+    }
+)  # fmt: skip
 
 
 def main() -> None:
@@ -32,7 +41,7 @@ def main() -> None:
 
 
 def page() -> str:
-    return "\n".join([*_head(), *_worked(), *_quoted(), *_memory(), *_limits()]) + "\n"
+    return "\n".join([*_head(), *_worked(), *_quoted(), *_billed(), *_memory(), *_limits()]) + "\n"
 
 
 def _head() -> Iterator[str]:
@@ -151,23 +160,20 @@ def _hours(quoted: str, model: str, rows: int) -> tuple[str, str, str]:
 
 def trained(model: str, rows: int) -> Fit:
     """QLoRA on one A100 80 GB, by the estimator's assumptions."""
-    found = registry.facts("local").model(model)
-    shape = found.shape if found else None
-    if shape is None:
-        raise LookupError(model)
-    return _fit(shape, rows)
-
-
-def _fit(shape: ModelShape, rows: int) -> Fit:
-    tokens = rows * LENGTH
-    stats = TokenStats("counted", 0.0, tokens, LENGTH, (LENGTH,) * 8, {"train": tokens})
-    told = {
-        "name": "quoted", "model": "m", "method": "qlora", "data": {"train": "x.jsonl"},
-        "hyperparameters": {"max_length": LENGTH},
-    }  # fmt: skip
     machine = Machine("a100", "A100-80GB", 1, 80, 12, 200)
-    spec = JobSpec.model_validate(told)
-    return fit(spec, shape, machine, stats, rows=rows, epochs=EPOCHS, batch_size=8)
+    return fit(QUOTED, _shape(model), machine, _stats(rows), rows=rows, epochs=EPOCHS, batch_size=8)
+
+
+def _shape(model: str) -> ModelShape:
+    found = registry.facts("local").model(model)
+    if found is None or found.shape is None:
+        raise LookupError(model)
+    return found.shape
+
+
+def _stats(rows: int) -> TokenStats:
+    tokens = rows * LENGTH
+    return TokenStats("counted", 0.0, tokens, LENGTH, (LENGTH,) * 8, {"train": tokens})
 
 
 def _cheaper() -> tuple[str, str, str]:
@@ -201,6 +207,56 @@ def _premium() -> tuple[str, str, str]:
         f"{ratio:.1f} × for gpt-4.1",
         "true of the generation before",
     )
+
+
+def _billed() -> Iterator[str]:
+    yield "## What is billed beyond the hours used"
+    yield ""
+    yield _wrapped(
+        "A bill holds whole seconds, minutes or hours, whatever was used. The same QLoRA training of an 8B "
+        "model, with start-up and failed runs, on the cheapest unit of each provider:"
+    )
+    yield ""
+    yield "| unit | USD an hour | billed | who says so | hours used | beyond them, USD |"
+    yield "|---|---|---|---|---|---|"
+    yield from (f"| {' | '.join(cells)} |" for cells in billed())
+    yield ""
+    yield _wrapped(
+        "The steps are the `[[billing]]` rows of `cost/gpus.toml`, each with the provider's page as its "
+        "source. A provider without one is not known to say what it bills by, and is taken to bill whole "
+        "hours, the dearest practice there is. Training, start-up and failed runs count as one rental; what "
+        "is billed beyond them is a line of its own in every self-hosted estimate. Serving runs all month, "
+        "so nothing is added to it."
+    )
+    yield ""
+
+
+def billed() -> Iterator[tuple[str, ...]]:
+    """Per provider: what it bills by, who says so, and what the example costs more for it."""
+    catalogue = load_gpus()
+    cheapest: dict[str, Rental] = {}
+    for unit in sorted(catalogue.rentals, key=lambda each: each.usd_per_hour):
+        if unit.source.confidence.usable:
+            cheapest.setdefault(unit.provider, unit)
+    for _, unit in sorted(cheapest.items()):
+        lines = _hosted(replace(catalogue, rentals=(unit,))).loaded.lines
+        at, beyond = next((at, line) for at, line in enumerate(lines) if line.name.startswith("billed "))
+        used = sum((line.quantity for line in lines[:at]), Decimal(0))
+        said = unit.billing and unit.billing.source
+        who = f"[its page]({said.url}), {said.as_of.day} {said.as_of:%B %Y}" if said else "nobody"
+        steps = beyond.name.removeprefix("billed ")
+        shown = (f"{unit.provider} {unit.unit}", f"{unit.usd_per_hour:.2f}", steps, who, f"{used:.3f}")
+        yield *shown, str(beyond.usd.likely)
+
+
+def _hosted(catalogue: Catalogue) -> SelfHosted:
+    """An 8B model trained with QLoRA on the one unit of a catalogue."""
+    model = "llama-3.1-8b-instruct"
+    spec = QUOTED.model_copy(update={"serving": Serving.model_validate({"output_tokens_per_month": 1})})
+    (found,) = self_hosted(
+        spec, model, _shape(model), _stats(ROWS), catalogue, rows=ROWS, epochs=EPOCHS, batch_size=8
+    )
+    return found
 
 
 def _memory() -> Iterator[str]:
