@@ -45,23 +45,22 @@ def probed(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def fits(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
-    """One row per machine and model, one column per method."""
+    """A table per model: one row per machine, one column per method."""
     methods = list(dict.fromkeys(str(each["method"]) for each in found))
-    rows: dict[tuple[str, str, float], dict[str, str]] = {}
-    for each in found:
-        key = (each["model"], each["machine"], each["gpu_memory_gib"])
-        rows.setdefault(key, {})[each["method"]] = _cell(each)
-    columns = ["model", "machine", "GiB", *(_SHORT[method] for method in methods)]
-    views.table(
-        console,
-        columns,
-        (
-            (model, machine, f"{gib:g}" if gib else "–", *(cells.get(method, "") for method in methods))
-            for (model, machine, gib), cells in rows.items()
-        ),
-    )
+    columns = ["machine", "GiB", *(_SHORT[method] for method in methods)]
+    for model in dict.fromkeys(str(each["model"]) for each in found):
+        rows: dict[tuple[str, float], dict[str, str]] = {}
+        for each in (each for each in found if each["model"] == model):
+            rows.setdefault((each["machine"], each["gpu_memory_gib"]), {})[each["method"]] = _cell(each)
+        console.print(f"[bold]{escape(model)}[/bold]", highlight=False)
+        shown = (
+            (machine, f"{gib:g}" if gib else "–", *(cells.get(method, "") for method in methods))
+            for (machine, gib), cells in rows.items()
+        )
+        views.table(console, columns, shown)
+        console.print()
     console.print(
-        "\n[dim]GiB · rows a pass, c: with checkpointing · likely time; – where it does not fit[/dim]",
+        "[dim]GiB · rows a pass, c: with checkpointing · likely time; – where it does not fit[/dim]",
         highlight=False,
     )
 

@@ -12,6 +12,8 @@ from rich.table import Table
 
 _MOST_LINES = 12
 _MOST_CONFUSIONS = 5
+_NAME_WIDTH = 12  # of a metric, where there is little room
+_LARGE = 100
 _WORDS = {
     "better": "[green]better[/green]",
     "worse": "[bold red]WORSE[/bold red]",
@@ -40,34 +42,75 @@ def comparison(
         labels: letter → the class's own words, where whoever looks has asked for them.
     """
     verdicts: Mapping[str, str] = evaluation.get("verdicts") or {}
-    shown = _metrics_table(metrics, verdicts, between=" ")
-    if console.measure(shown, options=console.options.update(max_width=1000)).maximum > console.width:
-        shown = _metrics_table(metrics, verdicts, between="\n")
-    console.print(shown)
+    console.print(_fitting(console, metrics, verdicts))
     if told := _CONCLUSIONS.get(str(evaluation.get("conclusion"))):
         console.print(told, highlight=False)
     for line in _lines(evaluation):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if found := evaluation.get("classes"):
+    found: Sequence[Mapping[str, Any]] = evaluation.get("classes") or ()
+    if found and not any(_is_answered(each) for each in found):
+        console.print(
+            f"by class: neither model answers with any of the {len(found)} classes", highlight=False
+        )
+    elif found:
         console.print(_classes(found, labels))
         for line in _confusions(evaluation.get("confusions") or (), labels):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _metrics_table(
-    metrics: Mapping[str, Mapping[str, Any]], verdicts: Mapping[str, str], *, between: str
+def _fitting(
+    console: Console, metrics: Mapping[str, Mapping[str, Any]], verdicts: Mapping[str, str]
 ) -> Table:
-    """`between` stands between a value and its interval: a narrow terminal breaks nowhere else."""
+    """The widest of three tables that the terminal holds: on one line; intervals below their values and
+    names broken after underscores; names broken anywhere."""
+    words = {name: _WORDS.get(verdicts.get(name, ""), "") for name in metrics["tuned"]}
+    broken = {name: text.replace(" ", "\n") for name, text in words.items()}
+
+    def fits(table: Table) -> bool:
+        boundless = console.options.update(max_width=1000)
+        return console.measure(table, options=boundless).maximum <= console.width
+
+    wide = _metrics_table(metrics, words, between=" ", most=1000)
+    if fits(wide):
+        return wide
+    least = _metrics_table(metrics, broken, between="\n", most=_NAME_WIDTH)
+    return _metrics_table(metrics, words, between="\n", most=_NAME_WIDTH if fits(least) else None)
+
+
+def _metrics_table(
+    metrics: Mapping[str, Mapping[str, Any]], words: Mapping[str, str], *, between: str, most: int | None
+) -> Table:
+    """`between` stands between a value and its interval; a name takes `most` characters a line, or as many
+    as there is room for."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("metric", overflow="fold")
+    table.add_column("metric", overflow="fold", no_wrap=most is not None)
     for column in ("base", "tuned", "difference"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("in words", overflow="fold")
     for name, tuned in metrics["tuned"].items():
         values = (metrics["base"].get(name), tuned, metrics["difference"].get(name))
         told = (interval(value, between=between) for value in values)
-        table.add_row(name, *told, _WORDS.get(verdicts.get(name, "")))
+        table.add_row(_broken(name, most) if most else name, *told, words[name])
     return table
+
+
+def _broken(name: str, most: int) -> str:
+    """A metric's name in lines of at most so many characters where its underscores allow it."""
+    lines = [""]
+    for part in name.replace("_", "_ ").split():
+        if lines[-1] and len(lines[-1] + part) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _is_answered(found: Mapping[str, Any]) -> bool:
+    """Whether a model ever answers with this class: else its precision is of nothing."""
+    for model in ("base", "tuned"):
+        figures: Mapping[str, Mapping[str, Any]] = found.get(model) or {}
+        if figures and figures["precision"].get("value") is not None:
+            return True
+    return False
 
 
 def _lines(evaluation: Mapping[str, Any]) -> Iterator[str]:
@@ -124,7 +167,11 @@ def interval(value: Mapping[str, Any] | None, *, between: str = " ") -> str:
     """A value with its 95 % interval."""
     if not value or value.get("value") is None:
         return "–"
-    text = f"{value['value']:.3f}"
-    if value.get("low") is not None and value.get("high") is not None:
-        text += f"{between}({value['low']:.3f} … {value['high']:.3f})"
-    return text
+    low, high = value.get("low"), value.get("high")
+    text = _figure(value["value"])
+    return text if low is None or high is None else f"{text}{between}({_figure(low)} … {_figure(high)})"
+
+
+def _figure(value: float) -> str:
+    """Three decimals, and none of them where there are a hundred or more before the point."""
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.3f}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.cli.judging import comparison
+from gateway.cli.judging import comparison, interval
 
 VALUE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40}
 NAMES = ("exact_match", "general_answers", "preference_per_token")
@@ -62,6 +62,27 @@ def test_no_figure_is_cut_off_in_a_narrow_terminal(width: int) -> None:
     text = _shown(width)
     assert "…" not in text.replace("0.400 … 0.600", "").replace("(0.400 …", "")
     assert text.count("0.400") >= 9
+
+
+def test_a_name_breaks_after_an_underscore_where_there_is_little_room() -> None:
+    first = [line.split(" ")[0] for line in _shown(80).splitlines()]
+    assert [word for word in first if word.startswith(("pref", "per"))] == ["preference_", "per_token"]
+    assert "general_" in first
+    assert "preference_per_token" in _shown(120)
+
+
+def test_a_large_figure_needs_no_decimals() -> None:
+    assert interval({"value": 4916.9, "low": 4215.58, "high": 5704.2}) == "4,917 (4,216 … 5,704)"
+    assert interval({"value": -0.5, "low": None, "high": None}) == "-0.500"
+
+
+def test_classes_that_nobody_answers_are_one_line() -> None:
+    never = {"precision": {"value": None}, "recall": {"value": 0.0}, "f1": {"value": 0.0}}
+    found = [{"label": name, "line": 4, "n": 20, "base": never, "tuned": never} for name in "AB"]
+    text = _shown(classes=found)
+    assert "neither model answers with any of the 2 classes" in text
+    assert "answered as" not in text
+    assert "A (line 4)" in _shown(classes=[{**found[0], "tuned": {**never, "precision": VALUE}}, found[1]])
 
 
 def test_an_evaluation_from_before_has_no_word_and_no_classes() -> None:
