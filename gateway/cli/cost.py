@@ -44,8 +44,7 @@ def prices(
     if as_json:
         print_json(lines)
         return
-    columns = ("backend", "item", "models", "value", "unit", "age_days", "confidence", "source")
-    views.table(out, columns, ([line[column] for column in columns] for line in lines))
+    fitting.prices(out, lines)
 
 
 def _live(context: typer.Context, backend: str | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a probe found, and what fits where, as people read it."""
+"""Prices, what a probe found, and what fits where, as people read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,33 @@ from rich.markup import escape
 from gateway.cli import views
 
 _BUSY = 1.25  # times as long as on an idle machine: worth a word
+_ROOM_FOR_SOURCES = 160  # columns; with fewer, addresses stand once, below
 _SHORT = {"lora": "LoRA", "qlora": "QLoRA", "full": "full"}
+
+
+def prices(console: Console, lines: Sequence[Mapping[str, Any]]) -> None:
+    """The price book; where addresses have no room in the table, a number leads to each below it."""
+    columns = ("backend", "item", "models", "value", "unit", "age_days", "confidence", "source")
+    if views.width(console) >= _ROOM_FOR_SOURCES:
+        views.table(console, columns, ([line[column] for column in columns] for line in lines))
+        return
+    numbers: dict[str, str] = {}
+    for line in lines:
+        numbers.setdefault(str(line["source"]), f"[{len(numbers) + 1}]")
+    shown = (
+        (
+            *(line[column] for column in columns[:4]),
+            str(line["unit"]).removeprefix("usd_per_"),
+            line["age_days"],
+            line["confidence"],
+            numbers[str(line["source"])],
+        )
+        for line in lines
+    )
+    views.table(console, ("backend", "item", "models", "USD", "per", "days", "confidence", "source"), shown)
+    console.print()
+    for source, number in numbers.items():
+        console.print(f"{number} {source}", highlight=False, markup=False, soft_wrap=True)
 
 
 def probed(console: Console, found: Mapping[str, Any]) -> None:

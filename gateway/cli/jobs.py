@@ -27,6 +27,9 @@ def list_jobs(context: typer.Context, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json([job.to_json() for job in jobs])
         return
+    if not jobs:
+        hint("no job has been dispatched yet: `tunegate run job.yaml` does")
+        return
     rows = (
         (job.id, job.name, job.phase, str(job.key), job.created_at.strftime("%Y-%m-%d %H:%M")) for job in jobs
     )

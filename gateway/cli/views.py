@@ -27,6 +27,8 @@ _MARKS = {
     Verdict.UNSUPPORTED: ("dim", "unsupported"),
 }
 
+_BESIDE_NAME = 50  # columns of a candidate's row that are not its name
+
 
 def plan(console: Console, made: Plan, *, every: bool = False) -> None:
     """The candidates, the choice, and what would open a cheaper door.
@@ -37,7 +39,7 @@ def plan(console: Console, made: Plan, *, every: bool = False) -> None:
     _data_lines(console, made)
     groups = _grouped(made, every)
     name_width = max((len(_name(group[0])) for group in groups), default=0)
-    name_width = min(name_width, max(console.width - 54, 24))
+    name_width = min(name_width, max(console.width - _BESIDE_NAME, 24))
     head = "total" if _has_horizon(made) else "training"
     _row(console, name_width, "", "candidate", "verdict", head, "time", style="bold")
     for group in groups:
@@ -168,7 +170,7 @@ def _candidate(console: Console, name_width: int, made: Plan, group: list[Candid
 def _row(console: Console, name_width: int, mark: str, *cells: str, style: str = "") -> None:
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=1, style="green")
-    row.add_column(width=name_width, style="bold", overflow="ellipsis", no_wrap=True)
+    row.add_column(width=name_width, style="bold", overflow="fold")
     row.add_column(width=11)
     row.add_column(width=14, justify="right")
     row.add_column(width=13, justify="right")
@@ -262,12 +264,18 @@ def result(console: Console, job: JobHandle, labels: Mapping[str, str] | None = 
 
 def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A plain table; values are printed as they are, never as markup. Into a pipe or a file a row is
-    one line, however long, unless COLUMNS says how wide that is."""
+    one line, however long, unless COLUMNS says how wide that is. What a row is called by, in the first
+    column, is never broken: it is there to be copied."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        shown.add_column(column, overflow="fold", no_wrap=place == 0, min_width=len(column))
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     if not console.is_terminal:
-        console = Console(file=console.file, width=get_terminal_size((10_000, 0)).columns)
+        console = Console(file=console.file, width=width(console))
     console.print(shown)
+
+
+def width(console: Console) -> int:
+    """Columns there are for a table: no end of them into a pipe or a file, unless COLUMNS says so."""
+    return console.width if console.is_terminal else get_terminal_size((10_000, 0)).columns

@@ -39,3 +39,14 @@ def test_an_interval_is_never_broken_and_goes_under_its_value_when_narrow(width:
     holding = [line for line in lines if "…" in line]
     assert [len(re.findall(r"\(0\.400 … 0\.600\)", line)) for line in holding] == [3, 3, 3]
     assert all(("0.500" in line) != apart for line in holding)
+
+
+def test_what_a_row_is_called_by_can_be_copied_from_a_narrow_terminal() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=60, force_terminal=True, color_system=None)
+    views.table(
+        console, ("job", "name", "where"), [("job_1m8356qmp0gs108q", "preferences " * 3, "local " * 8)]
+    )
+    lines = written.getvalue().splitlines()
+    assert lines[1].startswith("job_1m8356qmp0gs108q  ")
+    assert max(map(len, lines)) <= 60

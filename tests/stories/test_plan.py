@@ -65,6 +65,12 @@ def test_people_read_it_at_any_width(planner: User, columns: int) -> None:
         assert word in text
 
 
+def test_a_candidate_is_named_in_full_on_a_narrow_terminal(planner: User) -> None:
+    planner.columns = 80
+    planner.spec(name="long.yaml", model="llama-3.1-8b-instruct")
+    assert "bedrock  llama-3.1-8b-instruct " in planner.outside("plan", "long.yaml").stdout
+
+
 def test_a_plan_without_a_choice_exits_0_and_with_check_as_run_would(planner: User) -> None:
     planner.tunegate("plan", "job.yaml")
     planner.tunegate("plan", "job.yaml", "--check", code=5)
@@ -127,6 +133,7 @@ def test_paid_dispatch_needs_a_yes(planner: User) -> None:
     told = planner.tunegate("run", "job.yaml", code=5).stderr
     assert "error:" in told
     assert planner.json("jobs", "list") == []
+    assert "tunegate run" in planner.tunegate("jobs", "list").stderr
 
 
 @pytest.mark.parametrize(
