@@ -4,6 +4,7 @@ nothing half-written stays."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,9 @@ PLAIN = {"lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
 
 def python(code: str, *arguments: str, before: Sequence[str] = ()) -> str:
     command = [*before, sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    # What a limit limits is address space, of which malloc reserves 64 MiB for a thread whenever it likes.
+    env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
