@@ -1,14 +1,14 @@
 """One pass over a gigabyte of chats: read, validate, scan, count tokens; beside the usual way to count them.
 
-    python benchmarks/one_pass.py [--megabytes 1000] [--processes 2]
+    python benchmarks/one_pass.py [--megabytes 1000] [--processes 2] [--new codes]
 
 The usual way is the one that cookbooks show: `json.loads` a line, `tiktoken` each message, one process, and
 neither validation nor a scan. Both read the same file in one run, by turns over four parts of it, so that
 whoever else uses the machine slows both alike; medians are of the parts. A third turn is a pass over data
 that was scanned before, as every plan after the first is that asks something new. The file is made
 by a seeded generator: sentences by chance from the dialogues in `../shared/data` (MTS-Dialog), no row twice,
-a word in 25 never seen before. Memory is the most that all our processes hold at once, shared pages counted
-once (PSS).
+a word in 25 never seen before: of syllables or, which is harder for the scan, a code of digits and letters.
+Memory is the most that all our processes hold at once, shared pages counted once (PSS).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import sys
 import tempfile
@@ -69,18 +68,30 @@ def sentences(rng: random.Random) -> list[str]:
     return made
 
 
-def turns(rng: random.Random, pool: list[str]) -> Iterator[dict[str, str]]:
+def word(rng: random.Random) -> str:
+    """Of two to five syllables, as names of drugs are."""
+    return "".join(rng.choice("bcdfglmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 5)))
+
+
+def code(rng: random.Random) -> str:
+    return f"{rng.randrange(36**5):x}"
+
+
+NEW = {"words": word, "codes": code}
+
+
+def turns(rng: random.Random, pool: list[str], kind: str) -> Iterator[dict[str, str]]:
     yield {"role": "system", "content": "You write one section of a clinical note."}
     for at in range(2 * rng.randint(1, 6)):
         text = " ".join(rng.choices(pool, k=rng.randint(1, 5)))
-        new = (f"{rng.randrange(36**5):x}" for _ in range(round(NEW_WORDS * text.count(" "))))
+        new = (NEW[kind](rng) for _ in range(round(NEW_WORDS * text.count(" "))))
         yield {"role": ("user", "assistant")[at % 2], "content": " ".join((text, *new))}
 
 
-def make(path: Path, size: int, pool: list[str], rng: random.Random) -> None:
+def make(path: Path, size: int, pool: list[str], rng: random.Random, kind: str) -> None:
     with path.open("wb") as file:
         while size > 0:
-            size -= file.write(json.dumps({"messages": list(turns(rng, pool))}).encode() + b"\n")
+            size -= file.write(json.dumps({"messages": list(turns(rng, pool, kind))}).encode() + b"\n")
 
 
 def usual_way(path: Path, encoding: tiktoken.Encoding) -> int:
@@ -109,11 +120,16 @@ def one_pass(path: Path, home: Path, processes: int, known: ScanSummary | None =
 
 
 class Memory(threading.Thread):
-    """Watches what this process and those below it hold, in MB: the most since it was started."""
+    """Watches this process and those below it.
+
+    Attributes:
+        most: MB that they held at once.
+        work: seconds of processor time of those below, up to half a second short for each.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self._over, self._base = 0.0, threading.Event(), 0.0
+        self.most, self._over, self._used = 0.0, threading.Event(), dict[int, float]()
 
     def run(self) -> None:
         while not self._over.wait(0.5):
@@ -121,14 +137,20 @@ class Memory(threading.Thread):
             for process in (me := psutil.Process(), *me.children(recursive=True)):
                 try:
                     held += process.memory_full_info().pss
+                    if process.pid != me.pid:
+                        times = process.cpu_times()
+                        self._used[process.pid] = times.user + times.system
                 except psutil.Error:
                     continue
             self.most = max(self.most, held / 1e6)
 
-    def stop(self) -> float:
+    @property
+    def work(self) -> float:
+        return sum(self._used.values())
+
+    def stop(self) -> None:
         self._over.set()
         self.join()
-        return self.most
 
 
 class Run(NamedTuple):
@@ -166,38 +188,34 @@ def usual_alone(path: Path, folder: Path) -> tuple[float, float]:
     return clock, busy
 
 
-def busy() -> float:
-    """Processor seconds of this process and of those below it that have ended."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--new", choices=NEW, default="words")
     asked = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores;", end=" ")
     print(", ".join(f"{name} {version(name)}" for name in ("bpe-openai", "tiktoken", "orjson", "google-re2")))
     with tempfile.TemporaryDirectory() as name:
-        compare(Path(name), asked.megabytes, asked.processes)
+        compare(Path(name), asked.megabytes, asked.processes, asked.new)
 
 
 def timed(path: Path, folder: Path, processes: int, known: ScanSummary | None) -> tuple[Run, DataProfile]:
-    watch, before, start = Memory(), busy(), time.perf_counter()
+    watch, own, start = Memory(), time.process_time(), time.perf_counter()
     watch.start()
     found = one_pass(path, folder, processes, known)
-    clock, work = time.perf_counter() - start, busy() - before
-    return Run(clock, work, watch.stop()), found
+    clock, own = time.perf_counter() - start, time.process_time() - own
+    watch.stop()
+    return Run(clock, own + watch.work, watch.most), found
 
 
-def compare(folder: Path, megabytes: int, processes: int) -> None:
+def compare(folder: Path, megabytes: int, processes: int, kind: str) -> None:
     rng = random.Random(SEED)
     pool, path = sentences(rng), folder / "part.jsonl"
     parts: list[tuple[float, Run, Run, Run]] = []
     rows = tokens = 0
     for part in range(PARTS):
-        make(path, megabytes * 1_000_000 // PARTS, pool, rng)
+        make(path, megabytes * 1_000_000 // PARTS, pool, rng, kind)
         usual = Run(*usual_alone(path, folder), 0)
         whole, found = timed(path, folder, processes, None)
         again, _ = timed(path, folder, processes, found.scan)

@@ -79,7 +79,7 @@ def _views(joined: Joined, at: int, part: str, triggered: Collection[int], found
     views, begin = list[View | None](), joined.starts[at]
     if _ESCAPES in triggered:
         views.append(unescaped(part))
-    if _BLOBS in triggered:
+    if _BLOBS in triggered and _blobs().occurs(f"\n{part}\n".encode("ascii")):  # as it stands, joined
         view, unknown = unpacked(part)
         views.append(view)
         found.unknown += [Unknown(begin + start, begin + end, OPAQUE) for start, end in unknown]
@@ -107,6 +107,12 @@ def triggered(text: bytes) -> Collection[int]:
 @lru_cache(maxsize=1)
 def _engines() -> tuple[Pattern, Engine]:
     return Pattern(f"(?:{NEARLY})"), Engine([*TRIGGERS, columns.IN_TEXT])
+
+
+@lru_cache(maxsize=1)
+def _blobs() -> Pattern:
+    """To decode is dear, and one blob is enough for every word of a record to be tried."""
+    return Pattern(f"(?:{TRIGGERS[_BLOBS]})")
 
 
 @lru_cache(maxsize=1)
