@@ -49,9 +49,9 @@ def comparison(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     found: Sequence[Mapping[str, Any]] = evaluation.get("classes") or ()
     if found and not any(_is_answered(each) for each in found):
-        console.print(
-            f"by class: neither model answers with any of the {len(found)} classes", highlight=False
-        )
+        names = " · ".join(_class_name(each, labels) for each in found)
+        told = f"by class: neither model answers with any of the {len(found)}: {names}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     elif found:
         console.print(_classes(found, labels))
         for line in _confusions(evaluation.get("confusions") or (), labels):
@@ -136,13 +136,18 @@ def _classes(found: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> T
         tuned: Mapping[str, Any] = each["tuned"]
         base: Mapping[str, Any] = each.get("base") or {}
         table.add_row(
-            escape(labels.get(each["label"], f"{each['label']} (line {each['line']})")),
+            escape(_class_name(each, labels)),
             str(each["n"]),
             *(_share(tuned[name]) for name in ("precision", "recall")),
             interval(tuned["f1"]),
             _share(base.get("f1")),
         )
     return table
+
+
+def _class_name(found: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """Its own words where they were asked for, else its letter and a held-out line that has it."""
+    return labels.get(found["label"], f"{found['label']} (line {found['line']})")
 
 
 def _rows(count: int) -> str:

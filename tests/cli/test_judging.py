@@ -80,7 +80,7 @@ def test_classes_that_nobody_answers_are_one_line() -> None:
     never = {"precision": {"value": None}, "recall": {"value": 0.0}, "f1": {"value": 0.0}}
     found = [{"label": name, "line": 4, "n": 20, "base": never, "tuned": never} for name in "AB"]
     text = _shown(classes=found)
-    assert "neither model answers with any of the 2 classes" in text
+    assert "neither model answers with any of the 2: A (line 4) · B (line 4)" in text
     assert "answered as" not in text
     assert "A (line 4)" in _shown(classes=[{**found[0], "tuned": {**never, "precision": VALUE}}, found[1]])
 

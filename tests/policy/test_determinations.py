@@ -65,7 +65,7 @@ def test_a_determination_in_force_says_what_was_signed() -> None:
     [
         ({}, BOB, "bob signed"),
         ({"officer": "bob"}, BOB, "role"),
-        ({}, SigningKey.generate(), "not known"),
+        ({}, SigningKey.generate(), "unknown here"),
         ({"data_hash": OTHER}, ALICE, "other data"),
         ({"expires": date(2026, 11, 21)}, ALICE, "expired on 2026-11-21"),
         ({"signed": date(2026, 11, 23)}, ALICE, "only from 2026-11-23"),

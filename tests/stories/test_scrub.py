@@ -174,7 +174,7 @@ def test_an_expired_or_altered_determination_is_none(clinic: User) -> None:
     assert data["review"]["absent"]
 
 
-@pytest.mark.parametrize(("who", "why"), [("bob", "role"), ("mallory", "not known")])
+@pytest.mark.parametrize(("who", "why"), [("bob", "role"), ("mallory", "unknown here")])
 def test_whose_signature_does_not_count_changes_nothing(clinic: User, who: str, why: str) -> None:
     if who == "mallory":
         write_key(clinic.folder / "mallory.pem", SigningKey.generate())
