@@ -74,13 +74,18 @@ def _skip(stream: BinaryIO, number: int, start: bytes) -> Line:
 def read_jsonl(stream: BinaryIO) -> Iterator[RawRecord]:
     """One record per line that is not blank."""
     for number, size, text, _ in read_lines(stream):
-        if text is None:
-            yield RawRecord(number, size, None, "line_too_long")
-        elif text and not text.isspace():
-            try:
-                yield RawRecord(number, size, parse_object(text))
-            except RowProblem as problem:
-                yield RawRecord(number, size, None, problem.code)
+        if text is None or (text and not text.isspace()):
+            yield raw_record(number, size, text)
+
+
+def raw_record(number: int, size: int, text: bytes | None) -> RawRecord:
+    """The record on a line; None is one over the limit."""
+    if text is None:
+        return RawRecord(number, size, None, "line_too_long")
+    try:
+        return RawRecord(number, size, parse_object(text))
+    except RowProblem as problem:
+        return RawRecord(number, size, None, problem.code)
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

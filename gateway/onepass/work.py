@@ -16,8 +16,7 @@ from gateway.core.spec import Data
 from gateway.crew import Batch
 from gateway.data import Checks, Dataset, Observer, Record, Source, SplitCollector, Tokens
 from gateway.data.formats import Format
-from gateway.data.lines import RawRecord, parse_object
-from gateway.data.reasons import RowProblem
+from gateway.data.lines import raw_record
 from gateway.privacy import Scanner, hand
 from gateway.privacy.totals import from_json, to_json
 
@@ -103,8 +102,7 @@ class Scans:
         self.scanner.see(record)
 
     def hand_over(self) -> Any:
-        totals, self.scanner = to_json(self.scanner.summary()), Scanner()
-        return totals
+        return to_json(self.scanner.hand_over())
 
     def add(self, part: Any) -> None:
         self.scanner.add(from_json(part))
@@ -133,21 +131,12 @@ class Reader:
 
     def read(self, batch: Batch) -> None:
         for number, line in zip(batch.numbers, batch.lines, strict=True):
-            raw = _raw(number, line)
+            raw = raw_record(number, len(line or b""), line)
             self.show(Record(batch.file, number, raw.value, self._outcome_of(raw, batch.file), raw.size))
 
     def show(self, record: Record) -> None:
         for see in self._sees:
             see(record)
-
-
-def _raw(number: int, line: bytes | None) -> RawRecord:
-    if line is None:
-        return RawRecord(number, 0, None, "line_too_long")
-    try:
-        return RawRecord(number, len(line), parse_object(line))
-    except RowProblem as problem:
-        return RawRecord(number, len(line), None, problem.code)
 
 
 def make(told: bytes) -> Reading:

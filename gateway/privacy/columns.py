@@ -146,9 +146,9 @@ IN_TEXT = r'"[A-Za-z][A-Za-z0-9_ .-]{1,40}"\s*:\s*["0-9]'
 _PAIR = re.compile(rb'"([A-Za-z][A-Za-z0-9_ .-]{1,40})"\s*:\s*(?:"([^"\\\x1e]{2,160})"|([0-9][0-9.]*))')
 
 
-def pairs(text: bytes) -> Iterator[tuple[int, int, str, float]]:
+def pairs(text: bytes, start: int, end: int) -> Iterator[tuple[int, int, str, float]]:
     """Values that their keys give away, in JSON within a text: (start, end, type, confidence)."""
-    for match in _PAIR.finditer(text):
+    for match in _PAIR.finditer(text, start, end):
         told = key_type(match[1].decode("ascii"))
         group = 2 if match[2] is not None else 3
         if told is not None and fits_key(told[0], match[group]):

@@ -6,85 +6,24 @@ covers is never checked at all; one that turns out to be worth less goes back an
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import insort
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from gateway.privacy import people
-from gateway.privacy.fields import Texts
-from gateway.privacy.folding import Folded
 from gateway.privacy.numbers import NUMBERS, Match, is_piece
+from gateway.privacy.page import Page
 from gateway.privacy.rules import CHECK_LOSS, CONTEXT_GAIN, PIECE_LOSS, RULES, Rule
 
-SEPARATOR = "\n\x1e\n"
-GAP = len(SEPARATOR)
-_WINDOW = 48  # bytes before a match in which context words count
 _SURE = 0.88  # the most that context makes of a look; a label before it says more
 _LINE_BREAK = 10
 _LEAST = 0.05
-_TO_WORDS = bytes(byte | 32 if chr(byte).isalpha() else 32 for byte in range(128)) + b" " * 128
 _ALL = (*NUMBERS, *RULES)
 _NO_RULE = len(_ALL)
 
 
-class Joined:
-    """The folded texts of a record, one after the other, so that one pass matches them all.
-
-    Attributes:
-        turned: indices of the texts that have marks which turn the direction of writing.
-    """
-
-    __slots__ = ("_near", "_starts", "fields", "folded", "parts", "text", "turned")
-
-    def __init__(
-        self,
-        fields: Texts,
-        folded: list[Folded | None] | None,
-        parts: list[str],
-        text: bytes,
-        turned: frozenset[int] = frozenset(),
-    ) -> None:
-        self.fields, self.folded, self.text = fields, folded, text
-        self.parts, self.turned = parts, turned
-        self._starts: list[int] | None = None
-        self._near: dict[int, list[bytes]] = {}
-
-    @property
-    def starts(self) -> list[int]:
-        """Where each text begins, and one more where the next would."""
-        if self._starts is None:
-            self._starts = list(accumulate([len(part) + GAP for part in self.parts], initial=0))
-        return self._starts
-
-    def at(self, position: int) -> int:
-        """Index of the text that a position lies in."""
-        return bisect_right(self.starts, position) - 1
-
-    def end(self, at: int) -> int:
-        return self.starts[at + 1] - GAP
-
-    def near(self, start: int) -> list[bytes]:
-        """The words shortly before a position, and those of the key above it; remembered."""
-        words = self._near.get(start)
-        if words is None:
-            at = self.at(start)
-            before = self.text[max(self.starts[at], start - _WINDOW) : start].translate(_TO_WORDS)
-            words = self._near[start] = (self.fields.keys[at].words + before).split()
-            if b"d o b" in before:
-                words.append(b"dob")
-        return words
-
-    def original(self, start: int, end: int) -> tuple[int, int, int]:
-        """Index of the text that a span lies in, and its offsets in that text as it was before folding."""
-        at = self.at(start)
-        start, end = start - self.starts[at], end - self.starts[at]
-        folded = self.folded[at] if self.folded else None
-        return (at, *folded.span(start, end)) if folded else (at, start, end)
-
-
 class Found(NamedTuple):
-    """A finding in the joined text."""
+    """A finding in a page's text."""
 
     start: int
     end: int
@@ -120,14 +59,14 @@ def of_numbers(found: Iterable[Match]) -> list[Look]:
     ]
 
 
-def of_rule(joined: Joined, number: int, spans: Iterable[tuple[int, int]]) -> list[Look]:
+def of_rule(page: Page, number: int, spans: Iterable[tuple[int, int]]) -> list[Look]:
     """The matches of one of `RULES`."""
     looks: list[Look] = []
-    rule, alone, text = len(NUMBERS) + number, RULES[number].alone, joined.text
+    rule, alone, text = len(NUMBERS) + number, RULES[number].alone, page.text
     bound, base, kind = _WORTH[rule][False]
     for start, end in spans:
         if text[end - 1] == _LINE_BREAK:  # perhaps the separator's, which is no part of the field
-            end = min(end, joined.end(joined.at(start)))
+            end = min(end, page.end(page.at(start)))
         if alone and is_piece(text, start, end):
             looks.append((start, _WORTH[rule][True][0], end, rule, kind, _WORTH[rule][True][1], False))
         elif start < end:
@@ -140,7 +79,7 @@ def known(start: int, end: int, type_: str, confidence: float) -> Look:
     return start, -confidence, end, _NO_RULE, type_, confidence, True
 
 
-def confirm(joined: Joined, looks: list[Look], floor: float, *, exact: bool = True) -> list[Found]:
+def confirm(page: Page, looks: list[Look], floor: float, *, exact: bool = True) -> list[Found]:
     """The surest finding of each place, of at least `floor`, in the text's order; none overlap.
 
     Args:
@@ -161,20 +100,18 @@ def confirm(joined: Joined, looks: list[Look], floor: float, *, exact: bool = Tr
             start, bound, end, rule, kind, base, checked = first
             if -bound < floor:
                 continue
-            confidence = (
-                -bound if checked else _confidence(joined, rule, base, start, end, floor, exact=exact)
-            )
+            confidence = -bound if checked else _confidence(page, rule, base, start, end, floor, exact=exact)
             if confidence >= floor:
                 kept.append(Found(start, end, kind, confidence))
         else:
-            kept += _surest(joined, looks[begin:at], floor, exact=exact)
+            kept += _surest(page, looks[begin:at], floor, exact=exact)
     return kept
 
 
 _ByWorth: TypeAlias = tuple[float, int, int, bool, int, int, str, float]
 
 
-def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> list[Found]:
+def _surest(page: Page, looks: list[Look], floor: float, *, exact: bool) -> list[Found]:
     """What stays of looks that overlap: taken by the most they can be worth, then the longer first."""
     waiting: list[_ByWorth] = [
         (bound, start - end, rule, checked, start, end, kind, base)
@@ -193,10 +130,11 @@ def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> 
         if not checked:
             # Where no other look could be surer than this one without its context, nobody asks for that.
             settled = not exact and (at == len(waiting) or base >= -waiting[at][0])
-            confidence = _confidence(joined, rule, base, start, end, floor, exact=not settled)
+            confidence = _confidence(page, rule, base, start, end, floor, exact=not settled)
+            if confidence < floor:
+                continue
             if confidence < (base if settled else -bound):
-                if confidence >= floor:
-                    insort(waiting, (-confidence, length, rule, True, start, end, kind, base), lo=at)
+                insort(waiting, (-confidence, length, rule, True, start, end, kind, base), lo=at)
                 continue
             bound = -confidence
         kept.append(Found(start, end, kind, -bound))
@@ -206,16 +144,16 @@ def _surest(joined: Joined, looks: list[Look], floor: float, *, exact: bool) -> 
 
 
 def _confidence(
-    joined: Joined, rule: int, base: float, start: int, end: int, floor: float, *, exact: bool
+    page: Page, rule: int, base: float, start: int, end: int, floor: float, *, exact: bool
 ) -> float:
     """How sure a look is once it is checked; without `exact`, context is looked up only where it decides."""
-    text, judge, confidence = joined.text, _ALL[rule], base
+    text, judge, confidence = page.text, _ALL[rule], base
     if judge.type == "name" and people.eponym(text, start, end):
         return -1.0
     context = judge.context
     if not exact and base >= floor and (judge.check is None or judge.check(text[start:end])):
         return base
-    near = context is not None and not context.isdisjoint(joined.near(start))
+    near = context is not None and not context.isdisjoint(page.near(start))
     if base < floor and not near:
         return base  # too little whatever a check says
     if judge.check is not None and not judge.check(text[start:end]):

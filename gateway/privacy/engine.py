@@ -37,9 +37,15 @@ class Pattern:
         self._group = 1 if compiled.groups else 0
         self._anchor: Any = cast("Any", re2)._re2.RE2.Anchor.UNANCHORED
 
-    def occurs(self, text: bytes) -> bool:
+    def occurs(self, text: bytes, start: int = 0, end: int | None = None) -> bool:
         """Whether there is any match."""
-        return self._match(self._anchor, text, 0, len(text))[0] != _NOWHERE
+        end = len(text) if end is None else end
+        return self._match(self._anchor, text, start, end)[0] != _NOWHERE
+
+    def first(self, text: bytes, start: int) -> int | None:
+        """Where the first match from `start` on begins."""
+        found: tuple[int, int] = self._match(self._anchor, text, start, len(text))[0]
+        return None if found == _NOWHERE else found[0]
 
     def spans(self, text: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """(start, end) of every match, in order."""
@@ -81,14 +87,16 @@ class Engine:
         self._patterns = [Pattern(pattern) for pattern in patterns]
         self._certain = [sign == pattern for sign, pattern in zip(signs, patterns, strict=False)]
         self._certain += [True] * (len(patterns) - len(signs))
+        spelled = [*words, self.tail]
+        self._last_word = len(spelled) - 1
         self._words = ahocorasick_rs.BytesAhoCorasick(
-            [*words, self.tail],
+            spelled,
             matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
             implementation=ahocorasick_rs.Implementation.ContiguousNFA,
         )
 
     def which(self, text: bytes) -> list[int]:
-        """Numbers of the patterns that occur in `text`, which must end with `tail`; or whose signs do.
+        """Numbers of the patterns that occur in `text`, which must hold `tail`; or whose signs do.
 
         Raises:
             Silent: the canary was not seen.
@@ -100,24 +108,28 @@ class Engine:
             raise Silent from None
         return found
 
-    def matches(self, number: int, text: bytes) -> list[tuple[int, int]]:
-        """Where pattern `number`, which `which` reported, occurs.
+    def matches(self, number: int, text: bytes, start: int, end: int) -> list[tuple[int, int]]:
+        """Where pattern `number`, which `which` reported of this part of a text, occurs in it.
 
         Raises:
             Silent: nowhere, which contradicts the report.
         """
-        found = self._patterns[number].spans(text)
+        found = self._patterns[number].spans(text, start, end)
         if not found and self._certain[number]:
             raise Silent
         return found
 
-    def words(self, text: bytes) -> list[tuple[int, int, int]]:
-        """(word, start, end) of the words in `text`, which must end with `tail`; parts of longer words too.
+    def words(self, text: bytes, records: int) -> list[tuple[int, int, int]]:
+        """(word, start, end) of the words in `text`, parts of longer words too.
+
+        Args:
+            records: how often `tail` stands there.
 
         Raises:
-            Silent: the canary was not seen.
+            Silent: it was not seen so often.
         """
         found = self._words.find_matches_as_indexes(text)
-        if not found or found.pop()[2] != len(text):
+        seen = [each for each in found if each[0] != self._last_word]
+        if len(found) - len(seen) != records:
             raise Silent
-        return found
+        return seen

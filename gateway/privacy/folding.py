@@ -49,17 +49,14 @@ class Folded(NamedTuple):
         return self.origins[start], self.origins[end - 1] + 1
 
 
-def plain_bytes(text: str, controls: int) -> bytes | None:
-    """The bytes of a text that is ASCII with just so many control characters, our own; None of any other."""
-    if not text.isascii():
-        return None
-    encoded = text.encode("ascii")
-    return encoded if len(encoded.translate(None, _CONTROLS)) == len(encoded) - controls else None
+def count_controls(text: bytes) -> int:
+    """How many control characters there are, tabs and line breaks aside."""
+    return len(text) - len(text.translate(None, _CONTROLS))
 
 
 def is_plain(text: str) -> bool:
     """Whether a text is ASCII without control characters, and so stands for itself."""
-    return plain_bytes(text, 0) is not None
+    return text.isascii() and not count_controls(text.encode("ascii"))
 
 
 def is_turned(text: str) -> bool:

@@ -11,8 +11,7 @@ import orjson
 
 from gateway.core.rows import Finding
 from gateway.crew import Batch
-from gateway.data.lines import parse_object
-from gateway.data.reasons import RowProblem
+from gateway.data.lines import raw_record
 from gateway.privacy import lexicon
 from gateway.privacy.scanner import Scanner, scan_record
 from gateway.privacy.totals import to_json
@@ -44,24 +43,25 @@ class Scanning:
     """Scans batches; each answer stands for itself."""
 
     def __init__(self, floor: float | None) -> None:
-        self._floor = floor
+        self._floor, self._found = floor, list[Finding]()
+        self._scanner = self._made()
+
+    def _made(self) -> Scanner:
+        if self._floor is None:
+            return Scanner()
+        return Scanner(on_finding=self._found.append, floor=self._floor)
 
     def hello(self) -> None:
         load()
 
     def read(self, batch: Batch) -> dict[str, Any]:
-        found: list[Finding] = []
-        scanner = Scanner() if self._floor is None else Scanner(on_finding=found.append, floor=self._floor)
-        for number, line in zip(batch.numbers, batch.lines, strict=True):
-            scanner.see_raw(_parsed(line), line=number, file=batch.file)
-        totals = to_json(scanner.summary())
-        places = [(f.line, f.field, f.start, f.end, f.type, f.confidence, f.file) for f in found]
+        self._found.clear()
+        try:
+            for number, line in zip(batch.numbers, batch.lines, strict=True):
+                self._scanner.see_raw(raw_record(number, len(line or b""), line), file=batch.file)
+            totals = to_json(self._scanner.hand_over())
+        except BaseException:
+            self._scanner = self._made()  # nothing of this batch counts in the next
+            raise
+        places = [(f.line, f.field, f.start, f.end, f.type, f.confidence, f.file) for f in self._found]
         return {"totals": totals, "findings": places}
-
-
-def _parsed(line: bytes | None) -> dict[str, Any] | None:
-    """The record; None where it is too long to be read, or is none."""
-    try:
-        return None if line is None else parse_object(line)
-    except RowProblem:
-        return None

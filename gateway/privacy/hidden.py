@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.privacy import columns
-from gateway.privacy.confirming import Joined
 from gateway.privacy.encodings import closed_up, unescaped, unpacked
-from gateway.privacy.engine import CANARY_BYTES, Engine, Pattern
+from gateway.privacy.engine import Engine, Pattern, Silent
 from gateway.privacy.fields import Texts
+from gateway.privacy.page import Page
 from gateway.privacy.triggers import BACKWARDS, NEARLY, TRIGGERS
 from gateway.privacy.views import View, reversed_view
 
@@ -56,30 +56,32 @@ class Below:
         return (part, *view.origin(start, end))
 
 
-def below(joined: Joined, triggered: Collection[int], seen: set[str]) -> Below:
-    """What stands one layer below.
+def below(page: Page, record: int, triggered: Collection[int], seen: set[str]) -> Below:
+    """What stands one layer below a record's texts.
 
     Args:
         triggered: which of `TRIGGERS` matched somewhere.
         seen: every text read so far, in which this adds its own: none is read twice.
     """
     found, size = Below(), 0
-    seen.update(joined.parts)
-    for at, part in enumerate(joined.parts):
-        for view in _views(joined, at, part, triggered, found):
+    seen.update(page.parts[at] for at in page.of(record))
+    for at in page.of(record):
+        for view in _views(page, at, triggered, found):
             if view.text and view.text not in seen:
                 seen.add(view.text)
                 size += len(view.text)
-                _add(found, joined.fields, at, view)
-    found.too_much = size > _GROWTH * len(joined.text) + _ROOM
+                _add(found, page, record, at, view)
+    begin, end = page.body(record)
+    found.too_much = size > _GROWTH * (end - begin) + _ROOM
     return found
 
 
-def _views(joined: Joined, at: int, part: str, triggered: Collection[int], found: Below) -> list[View]:
-    views, begin = list[View | None](), joined.starts[at]
+def _views(page: Page, at: int, triggered: Collection[int], found: Below) -> list[View]:
+    part, begin, end = page.parts[at], page.starts[at], page.end(at)
+    views = list[View | None]()
     if _ESCAPES in triggered:
         views.append(unescaped(part))
-    if _BLOBS in triggered and _blobs().occurs(f"\n{part}\n".encode("ascii")):  # as it stands, joined
+    if _BLOBS in triggered and _blobs().occurs(page.text, begin - 1, end + 1):  # as it stands, between breaks
         view, unknown = unpacked(part)
         views.append(view)
         found.unknown += [Unknown(begin + start, begin + end, OPAQUE) for start, end in unknown]
@@ -87,26 +89,39 @@ def _views(joined: Joined, at: int, part: str, triggered: Collection[int], found
         view, unknown = closed_up(part)
         views.append(view)
         found.unknown += [Unknown(begin + start, begin + end, RIDDLE) for start, end in unknown]
-    if at in joined.turned or (_BACKWARDS in triggered and _backwards().spans(part.encode("ascii"))):
+    if at in page.turned or (_BACKWARDS in triggered and _backwards().occurs(page.text, begin, end)):
         views.append(reversed_view(part))
     return [view for view in views if view is not None]
 
 
-def triggered(text: bytes) -> Collection[int]:
-    """Which triggers match somewhere in a text that ends with the canary of another engine.
+def triggered(page: Page) -> Iterator[tuple[int, Collection[int] | None]]:
+    """The records in which triggers match or text is turned, and which triggers; None where the engine did
+    not look."""
+    turned = {page.record_at(page.starts[at]) for at in page.turned}
+    for record in sorted(turned.union(_nearly_triggered(page))):
+        begin, end = page.body(record)
+        try:
+            yield record, _engine().which(page.text[begin:end] + b"\n" + _engine().tail)
+        except Silent:
+            yield record, None
 
-    Raises:
-        Silent: the engine did not look.
-    """
-    nearly, using = _engines()
-    if not nearly.occurs(text[:-CANARY_BYTES]):
-        return ()
-    return using.which(text[:-CANARY_BYTES] + using.tail)
+
+def _nearly_triggered(page: Page) -> Iterator[int]:
+    """The records in which a trigger could match; after the first place in one, the next is looked at."""
+    begin = 0
+    while (place := _nearly().first(page.text, begin)) is not None:
+        yield (record := page.record_at(place))
+        begin = page.bounds[record + 1]
 
 
 @lru_cache(maxsize=1)
-def _engines() -> tuple[Pattern, Engine]:
-    return Pattern(f"(?:{NEARLY})"), Engine([*TRIGGERS, columns.IN_TEXT])
+def _nearly() -> Pattern:
+    return Pattern(f"(?:{NEARLY})")
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Engine:
+    return Engine([*TRIGGERS, columns.IN_TEXT])
 
 
 @lru_cache(maxsize=1)
@@ -120,11 +135,11 @@ def _backwards() -> Pattern:
     return Pattern(f"(?:{BACKWARDS})")
 
 
-def _add(found: Below, fields: Texts, at: int, view: View) -> None:
-    texts, key = found.texts, fields.keys[at]
+def _add(found: Below, page: Page, record: int, at: int, view: View) -> None:
+    texts, key = found.texts, page.keys[at]
     if key.told is not None:
         texts.told.append((len(texts.texts), *key.told))
     texts.texts.append(view.text)
-    texts.places.append(fields.places[at])
+    texts.places.append(page.records[record].places[at - page.first[record]])
     texts.keys.append(key)
     found.views.append((at, view))

@@ -39,7 +39,7 @@ def scan_dataset(
     processes = 1 if ner else useful(dataset) if processes is None else processes
     if processes < 2:
         for file, record in dataset.originals(on_progress):
-            scanner.see_raw(record.value, line=record.line, file=file)
+            scanner.see_raw(record, file=file)
         return scanner.summary()
     wanted = floor if on_finding is not None else None
     with Crew(hand.MAKER, hand.task(wanted), processes) as crew:

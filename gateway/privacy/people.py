@@ -102,10 +102,10 @@ def spelled() -> frozenset[bytes]:
     return lists.certain | lists.lone | inner | {name + b" " for name in lists.first - lists.certain}
 
 
-def find_small(text: bytes) -> Iterator[tuple[int, int, float]]:
+def find_small(text: bytes, start: int, end: int) -> Iterator[tuple[int, int, float]]:
     """Names where nobody uses capitals: unmistakable first names, with a surname or without."""
     lists, previous = names(), None
-    for word in _SMALL.finditer(text):
+    for word in _SMALL.finditer(text, start, end):
         name = bare(word.group())
         family = previous is not None and previous.end() + 1 == word.start() and name.lower() not in ORDINARY
         if previous is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from gateway.privacy.detecting import detect, of_record
+from gateway.privacy.detecting import detect
 from gateway.privacy.fields import NO_KEY, Texts
 
 _SHORTEST = 64
@@ -57,5 +57,5 @@ class Repeats:
 def _read(text: str) -> frozenset[int] | None:
     alone = Texts(frozenset())
     alone.add(text, (None, ""), NO_KEY)
-    (detected,) = detect([alone], floor=0.0)
-    return None if detected.silent or detected.looks else of_record(detected)
+    detected = detect([alone], floor=0.0)
+    return None if detected.silent or detected.looks else detected.of_record(0)

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.classes import DataClass
+from gateway.data.lines import RawRecord
 from gateway.privacy import Scanner, class_of, hidden, scan_record
 from gateway.privacy.encodings import closed_up, unescaped, unpacked
+from gateway.privacy.page import Page
 from gateway.privacy.views import Edit, reversed_view, spliced
 
 SSN = "219-09-9999"
@@ -137,7 +139,7 @@ def test_layers_without_end_are_unknown() -> None:
 def test_health_content_counts_under_an_encoding_too() -> None:
     scanner = Scanner()
     hidden = base64.b64encode(f"SSN {SSN}, has diabetes".encode()).decode()
-    scanner.see_raw({"text": f"see {hidden}"}, line=1, file=0)
+    scanner.see_raw(RawRecord(1, 0, {"text": f"see {hidden}"}))
     assert scanner.summary().health == 1
     assert scanner.summary().detected is DataClass.PHI
     assert class_of(["ssn"], health=False) is DataClass.PII
@@ -169,7 +171,7 @@ def test_clean_text_that_looks_a_little_encoded_is_left_alone(line: str) -> None
     assert scan_record({"text": line}).findings == ()
 
 
-def _nothing(text: bytes) -> tuple[int, ...]:
+def _nothing(page: Page) -> tuple[tuple[int, tuple[int, ...]], ...]:
     return ()
 
 

@@ -20,6 +20,7 @@ from gateway.core.errors import SettingsError, Unsupported
 from gateway.core.rows import Finding
 from gateway.core.spec import Data
 from gateway.data import Dataset, open_dataset
+from gateway.data.lines import RawRecord
 from gateway.privacy import Scanner, scan_dataset, scan_record
 from gateway.privacy.cache import key_of
 from gateway.privacy.dismissing import Dismissing
@@ -106,7 +107,7 @@ def test_a_word_longer_than_a_window_is_not_read_and_the_scan_is_incomplete(ner:
     assert scan_record(raw, ner=ner).complete is False
     scanner = Scanner(ner=ner)
     for each in ({"text": "the old"}, raw, {"text": "saw"}):
-        scanner.see_raw(each, line=1, file=0)
+        scanner.see_raw(RawRecord(1, 0, each))
     assert scanner.summary().complete is False
     assert scanner.summary().records == 3
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.rows import Finding
+from gateway.data.lines import RawRecord
 from gateway.privacy import Scanner, detecting, scan_record
 from gateway.privacy.fields import texts_of
 from gateway.privacy.repeats import Repeats
@@ -30,8 +31,8 @@ def test_what_is_left_out_changes_nothing(rows: list[tuple[str, str]]) -> None:
     told: list[Finding] = []
     scanner, counting = Scanner(on_finding=told.append), Scanner()
     for line, raw in enumerate(raws):
-        scanner.see_raw(raw, line=line, file=0)
-        counting.see_raw(raw, line=line, file=0)
+        for each in (scanner, counting):
+            each.see_raw(RawRecord(line, 0, raw))
     alone = [scan_record(raw, line=line) for line, raw in enumerate(raws)]
     assert scanner.summary() == counting.summary()
     assert told == [each for scanned in alone for each in scanned.findings]

@@ -16,6 +16,7 @@ from gateway.core.classes import DataClass
 from gateway.core.rows import Finding, Refusal, Row
 from gateway.core.spec import Data
 from gateway.data import Record, open_dataset, run_pass
+from gateway.data.lines import RawRecord
 from gateway.privacy import Scanner, detecting, scan, scan_record
 from gateway.privacy import scanner as scanner_module
 from gateway.privacy.engine import Engine
@@ -245,6 +246,24 @@ def test_records_looked_at_together_are_judged_as_if_alone(monkeypatch: pytest.M
         found: list[Finding] = []
         scanner = Scanner(on_finding=found.append)
         for line, raw in enumerate(raws):
-            scanner.see_raw(raw, line=line, file=0)
+            scanner.see_raw(RawRecord(line, 0, raw))
         assert scanner.summary().flagged == 12
         assert found == alone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "712 21 36 Rue de Pologne\nCite De L'Interieur 13 70486",
+        "portaliou street suite 574, grundbach, bulgaria 46027",
+        "Square Suite 685, Quebec, Bosnia and Herzegovina 78990 for post mail?",
+    ],
+)
+def test_what_is_counted_is_what_is_told(text: str) -> None:
+    """Counting leaves out what only a telling needs; a look that turns out too weak is neither."""
+    told: list[Finding] = []
+    telling, counting = Scanner(on_finding=told.append), Scanner()
+    for each in (telling, counting):
+        each.see_raw(RawRecord(1, 0, {"text": text}))
+    assert counting.summary() == telling.summary()
+    assert counting.summary().findings.get("geography", 0) == sum(each.type == "geography" for each in told)
