@@ -5,10 +5,12 @@
 The usual way is the one that cookbooks show: `json.loads` a line, `tiktoken` each message, one process, and
 neither validation nor a scan. Both read the same file in one run, by turns over four parts of it, so that
 whoever else uses the machine slows both alike; medians are of the parts. A third turn is a pass over data
-that was scanned before, as every plan after the first is that asks something new. The file is made
-by a seeded generator: sentences by chance from the dialogues in `../shared/data` (MTS-Dialog), no row twice,
-a word in 25 never seen before: of syllables or, which is harder for the scan, a code of digits and letters.
-Memory is the most that all our processes hold at once, shared pages counted once (PSS).
+that was scanned before, as every plan after the first is that asks something new. Each turn is a process of
+its own, timed from where its packages are imported to its end: what loads lists and vocabularies counts. The
+file is made by a seeded generator: sentences by chance from the dialogues in `../shared/data` (MTS-Dialog), no
+row twice, a word in 25 never seen before: of syllables or, which is harder for the scan, a code of digits and
+letters.
+Memory is the most that a turn's processes hold at once, shared pages counted once (PSS).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +32,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, TypeAlias
 
 import bpe_openai
 import psutil
@@ -39,6 +42,7 @@ from gateway.core.rows import DataProfile, ScanSummary
 from gateway.core.spec import JobSpec
 from gateway.data import open_dataset, profile
 from gateway.onepass import CounterName, Helpers, reader
+from gateway.privacy.totals import from_json, to_json
 from gateway.sdk.scanning import Known
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "mts-dialog"
@@ -47,6 +51,8 @@ SEED = 17
 ENCODING = "o200k_base"
 POOL = 60_000  # sentences, each drawn some fifteen times in a gigabyte, never in the same row
 NEW_WORDS = 0.04
+Turn: TypeAlias = dict[str, Any]
+"""What a turn says of itself: seconds `clock` and `work`, MB of `memory`, and what it counted."""
 
 
 def sentences(rng: random.Random) -> list[str]:
@@ -119,17 +125,22 @@ def one_pass(path: Path, home: Path, processes: int, known: ScanSummary | None =
     )
 
 
-class Memory(threading.Thread):
-    """Watches this process and those below it.
-
-    Attributes:
-        most: MB that they held at once.
-        work: seconds of processor time of those below, up to half a second short for each.
-    """
+class Watch(threading.Thread):
+    """Watches this process and those below it, for as long as a block takes."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self._over, self._used = 0.0, threading.Event(), dict[int, float]()
+        self._most, self._over, self._used = 0.0, threading.Event(), dict[int, float]()
+        self._began, self._own = time.perf_counter(), time.process_time()
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clock, self._own = time.perf_counter() - self._began, time.process_time() - self._own
+        self._over.set()
+        self.join()
 
     def run(self) -> None:
         while not self._over.wait(0.5):
@@ -142,23 +153,13 @@ class Memory(threading.Thread):
                         self._used[process.pid] = times.user + times.system
                 except psutil.Error:
                     continue
-            self.most = max(self.most, held / 1e6)
+            self._most = max(self._most, held / 1e6)
 
-    @property
-    def work(self) -> float:
-        return sum(self._used.values())
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join()
-
-
-class Run(NamedTuple):
-    """Seconds by the clock and of processor time, and MB held."""
-
-    clock: float
-    work: float
-    memory: float
+    def told(self) -> Turn:
+        """Seconds by the clock and of processor time (of processes below, up to half a second short for
+        each), and the MB that were held at once."""
+        work = self._own + sum(self._used.values())
+        return {"clock": self._clock, "work": work, "memory": self._most}
 
 
 def tokenizer(folder: Path) -> tiktoken.Encoding:
@@ -171,21 +172,32 @@ def tokenizer(folder: Path) -> tiktoken.Encoding:
     return tiktoken.get_encoding(ENCODING)
 
 
-def usual_alone(path: Path, folder: Path) -> tuple[float, float]:
-    """Seconds by the clock and of processor time that the usual way takes, in a process of its own: what
-    it holds is then no part of our memory."""
-    from subprocess import run
-
-    code = (
-        "import sys,time; sys.path[:0]=sys.argv[3:]; from pathlib import Path\n"
-        "from benchmarks import one_pass as o\n"
-        "e=o.tokenizer(Path(sys.argv[2])); c,p=time.perf_counter(),time.process_time()\n"
-        "o.usual_way(Path(sys.argv[1]),e); print(time.perf_counter()-c,time.process_time()-p)"
+def alone(turn: str, *told: object) -> Turn:
+    """What one of the turns below says of itself, in a process that holds nothing else."""
+    code = "import json, sys; from benchmarks import one_pass; turn = getattr(one_pass, sys.argv[1])"
+    code += "; print(json.dumps(turn(*sys.argv[2:])))"
+    command = [sys.executable, "-c", code, turn, *map(str, told)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)}
     )
-    root = str(Path(__file__).parents[1])
-    told = run([sys.executable, "-c", code, path, folder, root], capture_output=True, text=True, check=True)
-    clock, busy = map(float, told.stdout.split())
-    return clock, busy
+    return json.loads(done.stdout)
+
+
+def usual_turn(path: str, folder: str) -> Turn:
+    encoding = tokenizer(Path(folder))
+    with Watch() as watch:
+        usual_way(Path(path), encoding)
+    return watch.told()
+
+
+def our_turn(path: str, folder: str, processes: str, known: str) -> Turn:
+    """A pass; `known` are the totals of a scan before it, as JSON, or null."""
+    scanned = json.loads(known)
+    with Watch() as watch:
+        found = one_pass(Path(path), Path(folder), int(processes), scanned and from_json(scanned))
+    tokens = next(iter(found.tokens.values())).tokens
+    return {**watch.told(), "rows": found.rows, "tokens": tokens, "scan": to_json(found.scan)}
 
 
 def main() -> None:
@@ -200,42 +212,35 @@ def main() -> None:
         compare(Path(name), asked.megabytes, asked.processes, asked.new)
 
 
-def timed(path: Path, folder: Path, processes: int, known: ScanSummary | None) -> tuple[Run, DataProfile]:
-    watch, own, start = Memory(), time.process_time(), time.perf_counter()
-    watch.start()
-    found = one_pass(path, folder, processes, known)
-    clock, own = time.perf_counter() - start, time.process_time() - own
-    watch.stop()
-    return Run(clock, own + watch.work, watch.most), found
-
-
 def compare(folder: Path, megabytes: int, processes: int, kind: str) -> None:
     rng = random.Random(SEED)
     pool, path = sentences(rng), folder / "part.jsonl"
-    parts: list[tuple[float, Run, Run, Run]] = []
-    rows = tokens = 0
+    parts: list[tuple[float, list[Turn]]] = []
     for part in range(PARTS):
         make(path, megabytes * 1_000_000 // PARTS, pool, rng, kind)
-        usual = Run(*usual_alone(path, folder), 0)
-        whole, found = timed(path, folder, processes, None)
-        again, _ = timed(path, folder, processes, found.scan)
-        rows, tokens = rows + found.rows, tokens + next(iter(found.tokens.values())).tokens
-        parts.append((path.stat().st_size / 1e6, usual, whole, again))
+        usual = alone("usual_turn", path, folder)
+        whole = alone("our_turn", path, folder, processes, "null")
+        again = alone("our_turn", path, folder, processes, json.dumps(whole["scan"]))
+        parts.append((path.stat().st_size / 1e6, [usual, whole, again]))
         print(f"part {part + 1}: {told(*parts[-1])}", flush=True)
+    rows, tokens = (sum(turns[1][name] for _, turns in parts) for name in ("rows", "tokens"))
     print(f"{rows:,} rows, {tokens:,} tokens, {processes} processes; medians of {PARTS} parts:")
-    for name, at in (("usual way (json + tiktoken)", 1), ("one pass", 2), ("one pass, scanned before", 3)):
-        speed = statistics.median(part[0] / part[at].clock for part in parts)
-        times = statistics.median(part[1].clock / part[at].clock for part in parts)
-        labour = statistics.median(part[1].work / part[at].work for part in parts)
-        print(f"{name:28} {speed:6.1f} MB/s {times:6.2f} × by the clock {labour:6.2f} × by processor time")
-    print(f"memory over all processes: {max(part[2].memory for part in parts):.0f} MB at most")
+    for at, name in enumerate(("usual way (json + tiktoken)", "one pass", "one pass, scanned before")):
+        speed = statistics.median(size / turns[at]["clock"] for size, turns in parts)
+        times = statistics.median(turns[0]["clock"] / turns[at]["clock"] for _, turns in parts)
+        labour = statistics.median(turns[0]["work"] / turns[at]["work"] for _, turns in parts)
+        most = max(turns[at]["memory"] for _, turns in parts)
+        print(
+            f"{name:28} {speed:6.1f} MB/s {times:6.2f} × by the clock {labour:6.2f} × by processor time,"
+            f" {most:4.0f} MB at most"
+        )
 
 
-def told(size: float, *runs: Run) -> str:
+def told(size: float, turns: list[Turn]) -> str:
     names = ("usual", "one pass", "scanned before")
     return f"{size:.0f} MB; " + "; ".join(
-        f"{name} {size / run.clock:.1f} MB/s, {size / run.work:.1f} a processor second"
-        for name, run in zip(names, runs, strict=True)
+        f"{name} {size / turn['clock']:.1f} MB/s, {size / turn['work']:.1f} a processor second"
+        for name, turn in zip(names, turns, strict=True)
     )
 
 
