@@ -6,10 +6,11 @@ The usual way is the one that cookbooks show: `json.loads` a line, `tiktoken` ea
 neither validation nor a scan. Both read the same file in one run, by turns over four parts of it, so that
 whoever else uses the machine slows both alike; medians are of the parts. A third turn is a pass over data
 that was scanned before, as every plan after the first is that asks something new. Each turn is a process of
-its own, timed from where its packages are imported to its end: what loads lists and vocabularies counts. The
-file is made by a seeded generator: sentences by chance from the dialogues in `../shared/data` (MTS-Dialog), no
-row twice, a word in 25 never seen before: of syllables or, which is harder for the scan, a code of digits and
-letters.
+its own, timed from where its packages are imported to its end: what loads lists and vocabularies counts.
+
+The file is made by a seeded generator: sentences by chance from the dialogues in `../shared/data`
+(MTS-Dialog), no row twice, a word in 25 never seen before: of syllables or, which is harder for the scan, a
+code of digits and letters.
 Memory is the most that a turn's processes hold at once, shared pages counted once (PSS).
 """
 
@@ -197,7 +198,8 @@ def our_turn(path: str, folder: str, processes: str, known: str) -> Turn:
     with Watch() as watch:
         found = one_pass(Path(path), Path(folder), int(processes), scanned and from_json(scanned))
     tokens = next(iter(found.tokens.values())).tokens
-    return {**watch.told(), "rows": found.rows, "tokens": tokens, "scan": to_json(found.scan)}
+    scan = found.scan and to_json(found.scan)
+    return {**watch.told(), "rows": found.rows, "tokens": tokens, "scan": scan}
 
 
 def main() -> None:
