@@ -15,12 +15,13 @@ from gateway.crew.wire import Line, read_frame, unpack, write_frame
 
 
 def main(maker: str, ends: Sequence[str]) -> None:
-    """Read until the line ends.
+    """Read until the line ends. What is loaded stays, so nobody looks for garbage in it.
 
     Args:
         maker: `module:function` that makes the hand of a task.
         ends: file descriptors, two for each further process to become: where it reads, where it writes.
     """
+    gc.disable()
     pairs = [(0, 1), *zip(map(int, ends[::2]), map(int, ends[1::2]), strict=True)]
     # Not `sys.stdin`: closing that leaves the descriptor open, and the other side would wait forever.
     lines = [Line(open(write, "wb"), open(read, "rb")) for read, write in pairs]  # noqa: PTH123, SIM115
@@ -45,6 +46,7 @@ def _one_of(lines: Sequence[Line]) -> Line:
     that each ends with its own. What is loaded stays where it is: the collector is told not to touch it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     mine = next((line for line in lines[1:] if os.fork() == 0), lines[0])
     for line in lines:
         if line is not mine:

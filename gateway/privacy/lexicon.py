@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from gateway.privacy.collector import no_collection
+
 # First names (and surnames) that are also words, months, places, brands or drugs: alone they prove nothing.
 AMBIGUOUS = frozenset(
     b"""abbey ada ai aide al allegra alpha alta alto amber america an angel angle april arden art asia aspen
@@ -264,10 +266,13 @@ def _postal() -> tuple[frozenset[bytes], frozenset[bytes]]:
     """The Postal Service's cities and ZIP codes, read once; a look-up in the package takes a millisecond."""
     import zipcodes
 
-    places = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]
-    zipcodes._zips_cache = None  # pyright: ignore[reportPrivateUsage]  # 100 MB that nobody asks for again
-    cities = frozenset(str(place["city"]).lower().encode("ascii", "ignore") for place in places)
-    return cities - ORDINARY - LARGE, frozenset(str(place["zip_code"]).encode() for place in places)
+    with no_collection():
+        places = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]
+        zipcodes._zips_cache = None  # pyright: ignore[reportPrivateUsage]  # 100 MB that nobody asks for again
+        cities = frozenset(str(place["city"]).lower().encode("ascii", "ignore") for place in places)
+        codes = frozenset(str(place["zip_code"]).encode() for place in places)
+        del places
+    return cities - ORDINARY - LARGE, codes
 
 
 def cities() -> frozenset[bytes]:

@@ -5,10 +5,8 @@ Records are looked at some hundreds at a time (see `detecting`): memory is flat 
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +15,7 @@ from gateway.core.rows import Finding, ScanSummary
 from gateway.data import Record
 from gateway.data.lines import RawRecord
 from gateway.privacy.classes import THRESHOLD, class_of
+from gateway.privacy.collector import no_collection
 from gateway.privacy.confirming import Found
 from gateway.privacy.detecting import Detected, detect
 from gateway.privacy.fields import Texts, path, texts_of
@@ -147,7 +146,7 @@ class Scanner:
         return found
 
     def _take_waiting(self) -> None:
-        with _no_collection():
+        with no_collection():
             self._take_page()  # all that it makes is gone before the collector is back
 
     def _take_page(self) -> None:
@@ -207,19 +206,6 @@ def _scan(
         _with_model(each, place, own, [next(read) for _ in own.texts], floor)
         for each, place, own in zip(scanned, waiting, texts, strict=True)
     ]
-
-
-@contextmanager
-def _no_collection() -> Generator[None]:
-    """What some hundreds of records take is many small things that all go at the end: to look for garbage
-    among them is a fifth of a scan."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _record(detected: Detected, at: int, found: Sequence[Found], place: _Waiting) -> RecordScan:
