@@ -117,6 +117,8 @@ _KEYS: dict[str, tuple[str, float]] = {
     "passportnumber": ("other_id", 0.9),
     "nationalid": ("other_id", 0.9),
 }
+_SURE_OF_PARTS = 0.8  # `patient` and `account` have other things below them than names and numbers
+_PARTS_OF_NAMES = frozenset(("first", "last", "middle", "given", "family"))
 _OLD, _OLDEST = 89, 125  # ages up to the first tell nobody apart, by HIPAA's rule; the second nobody reaches
 _NUMBERED = frozenset(
     (
@@ -139,6 +141,19 @@ _NUMBERED = frozenset(
 def key_type(key: str) -> tuple[str, float] | None:
     """What a column's or key's name says that its value is: (type, confidence)."""
     return _KEYS.get(re.sub(r"[^a-z]", "", key.lower()))
+
+
+def part_type(key: str, above: tuple[str, float] | None) -> tuple[str, float] | None:
+    """What a key says that its value is, below another key: `{"dob": {"year": 1931}}`.
+
+    Args:
+        above: what the other one says of all that stands below it.
+    """
+    told = key_type(key)
+    if told is not None or above is None:
+        return told
+    sure = above[1] >= _SURE_OF_PARTS or (above[0] == "name" and key.lower() in _PARTS_OF_NAMES)
+    return above if sure else None
 
 
 IN_TEXT = r'"[A-Za-z][A-Za-z0-9_ .-]{1,40}"\s*:\s*["0-9]'

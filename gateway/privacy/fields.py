@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from gateway.privacy import lexicon
-from gateway.privacy.columns import key_type
+from gateway.privacy.columns import part_type
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_-]{0,30}\d{0,2}")
 _SCHEMA = frozenset((b"Meta", b"Lang", b"Gene"))  # first names that a key does not mean
@@ -17,6 +17,27 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _MEDIA_TYPES = frozenset(
     ("image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "document")
 )
+# Parts of a message that are text, or text's frame; a part of any other type is something nobody can read.
+_TEXT_TYPES = frozenset(
+    (
+        "text",
+        "input_text",
+        "output_text",
+        "summary_text",
+        "refusal",
+        "thinking",
+        "reasoning",
+        "json",
+        "function",
+        "function_call",
+        "function_call_output",
+        "tool_call",
+        "tool_use",
+        "tool_result",
+    )
+)
+_OF_PARTS = frozenset(("content", "parts"))
+_SCHEMA_TYPES = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
 _MEDIA_KEYS = frozenset(("image_url", "input_audio", "inline_data", "inlineData", "fileData", "file_data"))
 # Words of the formats themselves, in nearly every record there is: no rule has anything to say on them.
 _CONSTANTS = frozenset(
@@ -61,13 +82,19 @@ class Key:
 
 
 @lru_cache(maxsize=4096)
-def key_of(name: str) -> Key:
+def key_of(name: str, above: tuple[str, float] | None = None) -> Key:
+    """What a key tells, below one that tells `above` of everything under it."""
     words = {word.capitalize().encode("ascii", "ignore") for word in _WORDS.findall(name)}
     person = not (words - _SCHEMA).isdisjoint(lexicon.names().certain)
     plain = _PLAIN_KEY.fullmatch(name) is not None and not person
     context = name.replace("_", " ").lower().encode("ascii", "replace") + b" "
     return Key(
-        name, context, key_type(name), plain, plain and name not in _MEDIA_KEYS and name != "type", person
+        name,
+        context,
+        part_type(name, above),
+        plain,
+        plain and name not in _MEDIA_KEYS and name != "type",
+        person,
     )
 
 
@@ -131,7 +158,7 @@ def texts_of(raw: Mapping[str, Any], *, skip: frozenset[str] = _CONSTANTS) -> Te
     while stack:
         place, key, value = stack.pop()
         if isinstance(value, dict):
-            _open(place, cast("Mapping[object, Any]", value), found, stack)
+            _open(place, key, cast("Mapping[object, Any]", value), found, stack)
         elif isinstance(value, str):
             if value and place:
                 found.add(value, place, key)
@@ -139,7 +166,7 @@ def texts_of(raw: Mapping[str, Any], *, skip: frozenset[str] = _CONSTANTS) -> Te
             items = cast("list[Any]", value)
             stack += [((place, at), key, items[at]) for at in range(len(items) - 1, -1, -1)]
         elif isinstance(value, Mapping):
-            _open(place, cast("Mapping[object, Any]", value), found, stack)
+            _open(place, key, cast("Mapping[object, Any]", value), found, stack)
         elif place and isinstance(value, bytes | bytearray | memoryview):
             found.mark(" ", place, _UNREADABLE)
         elif place and value is not None and not isinstance(value, bool):
@@ -147,17 +174,21 @@ def texts_of(raw: Mapping[str, Any], *, skip: frozenset[str] = _CONSTANTS) -> Te
     return found
 
 
-def _open(place: Place | None, value: Mapping[object, Any], found: Texts, stack: list[_Open]) -> None:
+def _open(
+    place: Place | None, above: Key, value: Mapping[object, Any], found: Texts, stack: list[_Open]
+) -> None:
     """Put a mapping's values on the stack; mark those of its keys that say something themselves.
 
     Texts at its beginning, which most of all texts are, are taken at once.
     """
     later: list[_Open] = []
     texts, places, keys, skip = found.texts, found.places, found.keys, found.skip
+    told = above.told if above.told is not None and not _is_schema(value) else None
     number = -1
     for name, child in value.items():
         number += 1
-        key = key_of(name if type(name) is str else str(name))
+        word = name if type(name) is str else str(name)
+        key = key_of(word) if told is None else key_of(word, told)
         here = (place, key.name) if key.schema else _odd_key(place, number, name, child, found)
         if later or type(child) is not str:
             later.append((here, key, child))
@@ -177,7 +208,7 @@ def _odd_key(place: Place | None, number: int, key: object, child: Any, found: T
     name = str(key)
     if key_of(name).plain:
         here = (place, name)
-        if name != "type" or (isinstance(child, str) and child in _MEDIA_TYPES):
+        if name != "type" or not _is_text(child, place):
             found.mark(" ", here, _UNREADABLE)
         return here
     at: Place = (place, f"{{{number}}}~")
@@ -186,3 +217,24 @@ def _odd_key(place: Place | None, number: int, key: object, child: Any, found: T
     elif name:
         found.add(name, at, NO_KEY)
     return (place, f"{{{number}}}")
+
+
+def _is_text(kind: Any, place: Place | None) -> bool:
+    """Whether something of this `type` is text. What is no part of a message may be of any type but those
+    that are surely none."""
+    if not isinstance(kind, str):
+        return not _is_part(place)
+    return kind in _TEXT_TYPES or (kind not in _MEDIA_TYPES and not _is_part(place))
+
+
+def _is_part(place: Place | None) -> bool:
+    """Whether a mapping is one of the parts of a message's content."""
+    return (
+        place is not None and isinstance(place[1], int) and place[0] is not None and place[0][1] in _OF_PARTS
+    )
+
+
+def _is_schema(value: Mapping[object, Any]) -> bool:
+    """Whether a mapping says what an address is like, as tools' definitions do, and is none."""
+    kind = value.get("type")
+    return isinstance(kind, str) and kind in _SCHEMA_TYPES

@@ -73,6 +73,8 @@ def test_letters_in_boxes_flags_and_small_capitals_hide_no_name(text: str) -> No
         {"type": "file", "file": {"file_id": "f"}},
         {"inlineData": {"mimeType": "image/png", "data": "aa"}},
         {"type": "document", "source": {}},
+        {"type": "hologram", "ref": "seven"},
+        {"type": 7, "ref": "seven"},
     ],
 )
 def test_what_is_no_text_is_unknown_and_so_phi(part: dict[str, Any], tmp_path: Path) -> None:

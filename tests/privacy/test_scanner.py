@@ -69,6 +69,9 @@ def test_a_key_of_a_schema_is_no_person() -> None:
         ({"mrn": "88123"}, "mrn"),
         ({"patient_name": "Q. Zzyx"}, "name"),
         ({"dob": "7 1 60"}, "date"),
+        ({"dob": {"year": 1931, "month": 3}}, "date"),
+        ({"name": [{"use": "official", "family": "Zzyx"}]}, "name"),
+        ({"home_address": {"line": "The Old Mill"}}, "address"),
         ({"zip": "00501"}, "geography"),
         ({"Member ID": "A7"}, "health_plan"),
     ],
@@ -267,3 +270,15 @@ def test_what_is_counted_is_what_is_told(text: str) -> None:
         each.see_raw(RawRecord(1, 0, {"text": text}))
     assert counting.summary() == telling.summary()
     assert counting.summary().findings.get("geography", 0) == sum(each.type == "geography" for each in told)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"parameters": {"properties": {"address": {"type": "string", "description": "where it goes"}}}},
+        {"patient": {"sex": "Female", "note": "Improved"}, "name": {"use": "official"}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "fine"}]}], "type": "hologram"},
+    ],
+)
+def test_what_stands_below_a_telling_key_may_be_no_identifier(raw: dict[str, Any]) -> None:
+    assert scan_record(raw).findings == ()
