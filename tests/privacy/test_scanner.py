@@ -282,3 +282,27 @@ def test_what_is_counted_is_what_is_told(text: str) -> None:
 )
 def test_what_stands_below_a_telling_key_may_be_no_identifier(raw: dict[str, Any]) -> None:
     assert scan_record(raw).findings == ()
+
+
+# Beginnings and ends of what rules look for: none may go on in the next record, or be cut short by the last.
+PIECES = st.sampled_from(
+    ("call (415) 555-", "2671", "SSN ", "219-09-", "9999", "Smith, ", "John", " Mary", "said", "Dr.", " Alvarez",
+     "on 3/14", "/2019", "U1NOIDIxOS0w", "OS05OTk5", "\u202e9999-90-912 NSS", "caf\u00e9 ", "\x01", "d i a b", " e t e s",
+     "&#83;&#83;", "example.org", "jane@", "\n", ".", '{"mrn": "', '4411"}', "patient ", "7")
+)  # fmt: skip
+RECORDS = st.lists(st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=3), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=150)
+@given(RECORDS)
+def test_nothing_goes_on_from_one_record_to_the_next(texts: list[list[str]]) -> None:
+    raws = [{"notes": each} for each in texts]
+    found: list[Finding] = []
+    scanner, counting = Scanner(on_finding=found.append), Scanner()
+    for line, raw in enumerate(raws):
+        for each in (scanner, counting):
+            each.see_raw(RawRecord(line, 0, raw))
+    alone = [scan_record(raw, line=line) for line, raw in enumerate(raws)]
+    assert scanner.summary() == counting.summary()
+    assert found == [each for scanned in alone for each in scanned.findings]
+    assert scanner.summary().health == sum(scanned.health for scanned in alone)
