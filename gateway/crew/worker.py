@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from gateway.core.collector import no_collection
 from gateway.crew.crew import Hand
 from gateway.crew.wire import Line, read_frame, unpack, write_frame
 
@@ -35,7 +36,8 @@ def main(maker: str, ends: Sequence[str]) -> None:
     line = _one_of(lines)
     while (content := read_frame(line.receive)) is not None:
         try:
-            answer: object = [hand.read(unpack(content))]
+            with no_collection():
+                answer: object = [hand.read(unpack(content))]
         except Exception as error:  # its text may quote data
             answer = type(error).__name__
         write_frame(line.send, orjson.dumps(answer))

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from gateway.privacy.collector import no_collection
+from gateway.core.collector import no_collection
 
 # First names (and surnames) that are also words, months, places, brands or drugs: alone they prove nothing.
 AMBIGUOUS = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.core.collector import no_collection
 from gateway.core.rows import Finding, ScanSummary
 from gateway.crew import Crew, Lost, batches, useful
 from gateway.data import Dataset, OnProgress
@@ -38,9 +39,10 @@ def scan_dataset(
     scanner = Scanner(on_finding=on_finding, floor=floor, beside=beside, ner=ner)
     processes = 1 if ner else useful(dataset) if processes is None else processes
     if processes < 2:
-        for file, record in dataset.originals(on_progress):
-            scanner.see_raw(record, file=file)
-        return scanner.summary()
+        with no_collection():
+            for file, record in dataset.originals(on_progress):
+                scanner.see_raw(record, file=file)
+            return scanner.summary()
     wanted = floor if on_finding is not None else None
     with Crew(hand.MAKER, hand.task(wanted), processes) as crew:
         for batch, answer in crew.answers(batches(dataset, on_progress)):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.core.classes import DataClass
+from gateway.core.collector import no_collection
 from gateway.core.rows import Finding, ScanSummary
 from gateway.data import Record
 from gateway.data.lines import RawRecord
 from gateway.privacy.classes import THRESHOLD, class_of
-from gateway.privacy.collector import no_collection
 from gateway.privacy.confirming import Found
 from gateway.privacy.detecting import Detected, detect
 from gateway.privacy.fields import Texts, path, texts_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +37,39 @@ def dataset(folder: Path, rows: int = 60, *, extra: str = "") -> Dataset:
     lines[3:3] = ["", "{not json", json.dumps(["no object"]), json.dumps({"prompt": "ok", "completion": "é"})]
     (folder / "rows.jsonl").write_text("\n".join(lines) + extra, encoding="utf-8")
     return open_dataset(Data(train=("rows.jsonl",)), folder, task="sft")
+
+
+ODD = (
+    '{"a": ', '{"a": NaN}', '"x"', '{"a":' + "[" * 300 + "]" * 300 + "}",
+    json.dumps({"text": base64.b64encode(b"SSN 219-09-9999").decode()}),
+    json.dumps({"text": "d i a b e t e s %53SN &#83; \u202e9999-90-912"}),
+    json.dumps({"messages": [{"role": "user", "content": [{"type": "image", "x": 1}]}]}),
+    json.dumps({"dob": {"year": 1980}, "text": f"Dr. {CANARY}, 12 Oak Street, Springfield, IL 62704"}),
+    json.dumps({"text": json.dumps({"ssn": "219-09-9999"})}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_a_scan_leaves_nothing_for_the_collector(tmp_path: Path, tells: bool) -> None:
+    """It is kept waiting until the last record, so that memory stays flat only without cycles."""
+    data = dataset(tmp_path, extra="\n" + "\n".join(ODD * 50))
+    found = list[str]()
+
+    def on_finding(finding: Finding) -> None:
+        found.append(finding.type)
+
+    def scan() -> None:
+        scan_dataset(data, on_finding=on_finding if tells else None, processes=1)
+
+    scan()
+    gc.collect()
+    gc.disable()
+    try:
+        scan()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert bool(found) == tells
 
 
 def test_two_processes_find_the_same_in_the_same_order(

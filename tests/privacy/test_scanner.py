@@ -286,9 +286,10 @@ def test_what_stands_below_a_telling_key_may_be_no_identifier(raw: dict[str, Any
 
 # Beginnings and ends of what rules look for: none may go on in the next record, or be cut short by the last.
 PIECES = st.sampled_from(
-    ("call (415) 555-", "2671", "SSN ", "219-09-", "9999", "Smith, ", "John", " Mary", "said", "Dr.", " Alvarez",
-     "on 3/14", "/2019", "U1NOIDIxOS0w", "OS05OTk5", "\u202e9999-90-912 NSS", "caf\u00e9 ", "\x01", "d i a b", " e t e s",
-     "&#83;&#83;", "example.org", "jane@", "\n", ".", '{"mrn": "', '4411"}', "patient ", "7")
+    ("call (415) 555-", "2671", "SSN ", "219-09-", "9999", "Smith, ", "John", " Mary", "said", "Dr.",
+     " Alvarez", "on 3/14", "/2019", "U1NOIDIxOS0w", "OS05OTk5", "\u202e9999-90-912 NSS", "caf\u00e9 ",
+     "\x01", "d i a b", " e t e s", "&#83;&#83;", "example.org", "jane@", "\n", ".", '{"mrn": "', '4411"}',
+     "patient ", "7")
 )  # fmt: skip
 RECORDS = st.lists(st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=3), min_size=1, max_size=12)
 
