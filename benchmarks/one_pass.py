@@ -31,13 +31,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import bpe_openai
 import psutil
-import tiktoken
 
 from gateway.core.rows import DataProfile, ScanSummary
 from gateway.core.spec import JobSpec
@@ -45,6 +43,9 @@ from gateway.data import open_dataset, profile
 from gateway.onepass import CounterName, Helpers, reader
 from gateway.privacy.totals import from_json, to_json
 from gateway.sdk.scanning import Known
+
+if TYPE_CHECKING:
+    import tiktoken
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "mts-dialog"
 PARTS = 4
@@ -163,14 +164,14 @@ class Watch(threading.Thread):
         return {"clock": self._clock, "work": work, "memory": self._most}
 
 
-def tokenizer(folder: Path) -> tiktoken.Encoding:
-    """The reference tokenizer, offline; it checks the hash of its file itself."""
+def keep_vocabulary(folder: Path) -> None:
+    """Put the reference tokenizer's file where it looks for it, so that nothing is fetched; it checks the
+    hash itself."""
     url = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
-    packed = Path(bpe_openai.__file__).parent / "data" / f"{ENCODING}.tiktoken.gz"
+    packed = Path(str(distribution("bpe-openai").locate_file(f"bpe_openai/data/{ENCODING}.tiktoken.gz")))
     place = folder / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
     place.write_bytes(gzip.decompress(packed.read_bytes()))
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    return tiktoken.get_encoding(ENCODING)
 
 
 def alone(turn: str, *told: object) -> Turn:
@@ -186,9 +187,11 @@ def alone(turn: str, *told: object) -> Turn:
 
 
 def usual_turn(path: str, folder: str) -> Turn:
-    encoding = tokenizer(Path(folder))
+    import tiktoken  # here alone, so that it is not in the memory of the other turns
+
+    keep_vocabulary(Path(folder))
     with Watch() as watch:
-        usual_way(Path(path), encoding)
+        usual_way(Path(path), tiktoken.get_encoding(ENCODING))
     return watch.told()
 
 
